@@ -1,0 +1,111 @@
+"""What may vary when a picture is made: frozen records with units, ranges and checks.
+
+Knows no torch, so that a notebook, a sweep or the command line can check settings at once,
+before anything slow happens.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+
+class UsageError(ValueError):
+    """Something the user gave cannot be used; the message says what, why, and what to try."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may take, both ends included.
+
+    whole: only whole numbers.  multiple: only multiples of this.  example: one good value.
+    """
+
+    low: float
+    high: float
+    unit: str
+    example: float
+    whole: bool = True
+    multiple: int = 1
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if self.multiple > 1:
+            kind = f"a multiple of {self.multiple}"
+        return f"{kind} from {self.low} to {self.high} ({self.unit})"
+
+
+# One row per numeric setting. Sliders and the command line read the same rows.
+RANGES: dict[str, Range] = {
+    # torch's CPU generator uses the low 32 bits only: larger seeds would repeat smaller ones.
+    "seed": Range(0, 2**32 - 1, "picks the noise", example=0),
+    "num_images": Range(1, 256, "pictures in one batch", example=4),
+    # The models know 1000 noise levels; more steps than levels cannot exist.
+    "num_inference_steps": Range(1, 1000, "denoising steps", example=25),
+    "guidance_scale": Range(0.0, 50.0, "1 and below: no guidance", example=5.0, whole=False),
+    "size_px": Range(32, 4096, "pixels, width and height", example=1024, multiple=8),
+}
+
+
+def check_number(owner: str, name: str, value: Any, allowed: Range) -> int | float:
+    """Return `value` as a plain int or float, or raise UsageError naming `owner.name`.
+
+    Numpy numbers are taken; NaN, infinities, booleans, text and fractions of a whole number
+    are not.
+    """
+    number: int | float | None = None
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
+        if not allowed.whole:
+            number = float(value)
+        elif value == int(value):
+            number = int(value)
+    fits = number is not None and allowed.low <= number <= allowed.high
+    if number is None or not fits or (allowed.whole and number % allowed.multiple):
+        raise UsageError(
+            f"{owner}.{name}: got {value!r}, expected {allowed}; try {allowed.example}"
+        )
+    return number
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are sampled; None means the default of the model's preset.
+
+    seed: 0 to 2**32 - 1. Image i of a batch is drawn from seed + i, as it would be alone.
+    num_images: 1 to 256, made in one batch.
+    num_inference_steps: 1 to 1000 denoising steps. More is slower, and finer up to a point.
+    guidance_scale: 0 to 50, how hard the prompt pulls (classifier-free guidance,
+        https://arxiv.org/abs/2207.12598). At 1 and below there is no guidance and half the work.
+    size_px: width and height in pixels, 32 to 4096, a multiple of 8.
+    negative_prompt: what the picture should not show; acts only with guidance.
+
+    Raises UsageError for a value out of range.
+    """
+
+    seed: int = 0
+    num_images: int = 1
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    size_px: int | None = None
+    negative_prompt: str = ""
+
+    def __post_init__(self) -> None:
+        for name, allowed in RANGES.items():
+            value = getattr(self, name)
+            if value is None and name not in ("seed", "num_images"):
+                continue
+            # Frozen: the checked, plain number is put in place of a numpy number or 4.0.
+            object.__setattr__(self, name, check_number("Sampling", name, value, allowed))
+        last_seed = self.seed + self.num_images - 1
+        if last_seed > RANGES["seed"].high:
+            raise UsageError(
+                f"Sampling.seed: {self.seed} with num_images={self.num_images} needs seeds up to "
+                f"{last_seed}, expected at most {2**32 - 1}; try a smaller seed"
+            )
+        if not isinstance(self.negative_prompt, str):
+            raise UsageError(
+                f"Sampling.negative_prompt: got {self.negative_prompt!r}, expected text; "
+                'try "" for none'
+            )
