@@ -1,0 +1,204 @@
+"""A portrait is a picture and the recipe that made it; both travel in one PNG file."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from portraitlib.settings import UsageError
+
+RECIPE_KEY = "portraitlib"  # PNG text chunk with the recipe as JSON
+PARAMETERS_KEY = "parameters"  # PNG text chunk that AUTOMATIC1111 and many tools read
+XMP_KEY = "XML:com.adobe.xmp"  # PNG text chunk that photo programs and platforms read
+
+# The mark "made by a trained model": https://cv.iptc.org/newscodes/digitalsourcetype/
+AI_MADE_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about=""'
+    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    "<Iptc4xmpExt:DigitalSourceType>"
+    "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    "</Iptc4xmpExt:DigitalSourceType>"
+    "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    '<?xpacket end="w"?>'
+)
+
+# What AUTOMATIC1111 calls the samplers of diffusers.
+SAMPLER_NAMES = {
+    "EulerDiscreteScheduler": "Euler",
+    "EulerAncestralDiscreteScheduler": "Euler a",
+    "HeunDiscreteScheduler": "Heun",
+    "DDIMScheduler": "DDIM",
+    "DPMSolverMultistepScheduler": "DPM++ 2M",
+    "DPMSolverSDEScheduler": "DPM++ SDE",
+    "UniPCMultistepScheduler": "UniPC",
+    "LMSDiscreteScheduler": "LMS",
+    "LCMScheduler": "LCM",
+}
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A picture and the plain dict (JSON values only) of everything that made it."""
+
+    image: Image.Image
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG with the recipe in it, whole or not at all; return where it is.
+
+        The folder is made if it is missing. The file also carries the AUTOMATIC1111
+        `parameters` text and the IPTC mark of a picture made by a trained model.
+
+        Raises UsageError if the name does not end in .png or the file cannot be written.
+        """
+        target = Path(path).expanduser()
+        if target.suffix.lower() != ".png":
+            raise UsageError(
+                f"{target}: a portrait is saved as .png, the format that keeps its recipe and "
+                f"every pixel; got {target.suffix or 'no ending'}; try {target.with_suffix('.png')}"
+            )
+        write_whole(target, self.png_bytes())
+        return target
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Portrait:
+        """Read a portrait that `save` wrote: the same pixels and the same recipe.
+
+        Raises UsageError if the file is missing, damaged, not a PNG, or has no recipe.
+        """
+        source = Path(path).expanduser()
+        try:
+            with Image.open(source) as opened:
+                if opened.format != "PNG":
+                    raise UsageError(
+                        f"{source}: got a {opened.format} picture, expected a PNG that "
+                        "Portrait.save wrote; other formats carry no recipe"
+                    )
+                opened.load()
+                texts = dict(opened.info)
+                image = opened.copy()
+        except UsageError:
+            raise
+        except FileNotFoundError:
+            raise UsageError(f"{source}: no such file") from None
+        except Image.UnidentifiedImageError:
+            raise UsageError(f"{source}: not a picture, expected a PNG file") from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+            # Pillow reports a broken PNG as any of these.
+            raise UsageError(f"{source}: cannot be read as a PNG ({problem})") from problem
+        image.info = {}  # the texts live in the recipe; two homes would drift apart
+        return cls(image, read_recipe(source, texts))
+
+    def png_bytes(self) -> bytes:
+        """The PNG file as bytes, recipe and marks included."""
+        texts = PngImagePlugin.PngInfo()
+        # ASCII JSON needs no text encoding, whatever the prompt holds.
+        texts.add_text(RECIPE_KEY, json.dumps(self.recipe))
+        if "prompt" in self.recipe:
+            texts.add_text(PARAMETERS_KEY, parameters_text(self.recipe))
+        texts.add_itxt(XMP_KEY, AI_MADE_XMP)
+        buffer = io.BytesIO()
+        self.image.save(buffer, format="PNG", pnginfo=texts)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        """Show as a picture in a notebook."""
+        return self.png_bytes()
+
+
+def read_recipe(source: Path, texts: dict[Any, Any]) -> dict[str, Any]:
+    """The recipe among the text chunks of a PNG; raises UsageError if there is none."""
+    if RECIPE_KEY not in texts:
+        maker = "another tool" if PARAMETERS_KEY in texts else "something other than portraitlib"
+        raise UsageError(
+            f"{source}: this PNG has no portraitlib recipe; it was written by {maker}, or its "
+            "texts were stripped on the way; open it with PIL.Image.open to use the picture alone"
+        )
+    try:
+        recipe = json.loads(texts[RECIPE_KEY])
+    except ValueError as problem:
+        raise UsageError(f"{source}: its recipe is not readable JSON ({problem})") from None
+    if not isinstance(recipe, dict):
+        raise UsageError(f"{source}: its recipe is {type(recipe).__name__}, expected a dict")
+    return recipe
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write `content` beside `target`, then rename: readers see the old file or the new one.
+
+    Raises UsageError in one line if the disk is full, the folder is read-only, and so on;
+    then nothing new is left behind.
+    """
+    beside = target.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(beside, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as problem:
+        raise UsageError(
+            f"{target}: cannot be written ({problem.strerror or problem}); nothing was changed; "
+            "try a folder that you may write to, on a disk with room"
+        ) from problem
+
+
+def parameters_text(recipe: dict[str, Any]) -> str:
+    """The recipe in the text form of AUTOMATIC1111's web UI, which other tools read.
+
+    Prompt lines, then "Negative prompt: ..." lines, then one line of settings. What the recipe
+    lacks is left out.
+
+    >>> parameters_text({"prompt": "a man", "num_inference_steps": 5, "seed": 1})
+    'a man\\nSteps: 5, Seed: 1'
+    """
+    versions = recipe.get("versions", {})
+    size_px = recipe.get("size_px")
+    scheduler = recipe.get("scheduler")
+    sampler = SAMPLER_NAMES.get(str(scheduler), str(scheduler).removesuffix("Scheduler"))
+    guidance_scale = recipe.get("guidance_scale")
+    library = versions.get("portraitlib")
+    settings = {
+        "Steps": recipe.get("num_inference_steps"),
+        "Sampler": scheduler and sampler,
+        "CFG scale": None if guidance_scale is None else f"{guidance_scale:g}",
+        "Seed": recipe.get("seed"),
+        "Size": size_px and f"{size_px}x{size_px}",
+        "Model": recipe.get("model"),
+        "Version": library and f"portraitlib {library}",
+    }
+    lines = [_plain_prompt(recipe.get("prompt", ""))]
+    if recipe.get("negative_prompt"):
+        lines.append("Negative prompt: " + _plain_prompt(recipe["negative_prompt"]))
+    lines.append(
+        ", ".join(
+            f"{name}: {_quoted(value)}" for name, value in settings.items() if value is not None
+        )
+    )
+    return "\n".join(lines)
+
+
+def _plain_prompt(prompt: str) -> str:
+    """A prompt that readers of `parameters` cannot take for their own marker."""
+    text = prompt.replace("Negative prompt:", "Negative prompt :")
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _quoted(value: Any) -> str:
+    """A value of the settings line, quoted where it holds that line's own separators."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
