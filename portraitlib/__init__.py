@@ -1,0 +1,91 @@
+"""Portraits of a person from a text-to-image model: make, steer, measure and compare them.
+
+Importing the package loads no torch, makes no folder and touches no network: each name below
+is fetched from its module when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from portraitlib.batch import save_results
+    from portraitlib.generate import rerun, text_to_image
+    from portraitlib.models import PRESETS, Model, Preset, load_model
+    from portraitlib.portrait import Portrait
+    from portraitlib.settings import Sampling, UsageError
+    from portraitlib.show import show_grid
+    from portraitlib.sweep import SweepTable, sweep
+
+    __version__: str
+
+# name -> the module that defines it
+_HOMES = {
+    "UsageError": "settings",
+    "Sampling": "settings",
+    "Portrait": "portrait",
+    "PRESETS": "models",
+    "Preset": "models",
+    "Model": "models",
+    "load_model": "models",
+    "text_to_image": "generate",
+    "rerun": "generate",
+    "sweep": "sweep",
+    "SweepTable": "sweep",
+    "show_grid": "show",
+    "save_results": "batch",
+}
+
+__all__ = [
+    "PRESETS",
+    "Model",
+    "Portrait",
+    "Preset",
+    "Sampling",
+    "SweepTable",
+    "UsageError",
+    "__version__",
+    "load_model",
+    "rerun",
+    "save_results",
+    "show_grid",
+    "sweep",
+    "text_to_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("portraitlib")
+        except PackageNotFoundError:  # a checkout that was not installed
+            return "unknown"
+    if name not in _HOMES:
+        raise AttributeError(f"module 'portraitlib' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"portraitlib.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `portraitlib.sweep` the function after `import portraitlib.sweep`, the module.
+
+    Python sets an imported submodule as an attribute of its package, which would hide an
+    exported function of the same name.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
