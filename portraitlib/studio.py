@@ -1,0 +1,173 @@
+"""Sliders for a notebook: change a setting, press the button, look. Only notebooks import this.
+
+Works with ipywidgets 7.7 and 8.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as widgets
+
+from portraitlib.portrait import Portrait
+from portraitlib.show import show_strip
+from portraitlib.sweep import bind_call, get_setting, setting_names, with_settings
+
+LABEL = {"description_width": "110px"}
+WIDE = "640px"
+
+
+@dataclass(frozen=True)
+class Slider:
+    """How far a slider reaches. A held value beyond its end moves the end."""
+
+    label: str
+    low: float
+    high: float
+    step: float
+
+    def widget(self, value: float) -> Any:
+        whole = isinstance(self.step, int)
+        kind = widgets.IntSlider if whole else widgets.FloatSlider
+        number = int(value) if whole else float(value)
+        reach = {"min": min(self.low, number), "max": max(self.high, number), "step": self.step}
+        return kind(
+            value=number,
+            description=self.label,
+            continuous_update=False,
+            style=LABEL,
+            layout=widgets.Layout(width=WIDE),
+            **reach,
+        )
+
+
+@dataclass(frozen=True)
+class TextBox:
+    """A text of some lines."""
+
+    label: str
+    lines: int
+
+    def widget(self, value: str) -> Any:
+        kind = widgets.Textarea if self.lines > 1 else widgets.Text
+        layout = widgets.Layout(width=WIDE)
+        box = kind(value=value, description=self.label, style=LABEL, layout=layout)
+        if self.lines > 1:
+            box.rows = self.lines
+        return box
+
+
+# What has a control, in the order of the screen: every name here that the function knows.
+CONTROLS: dict[str, Slider | TextBox] = {
+    "prompt": TextBox("prompt", 3),
+    "negative_prompt": TextBox("negative prompt", 1),
+    "num_inference_steps": Slider("steps", 1, 60, 1),
+    "guidance_scale": Slider("guidance", 0.0, 15.0, 0.5),
+    "strength": Slider("strength", 0.0, 1.0, 0.05),
+    "seed": Slider("seed", 0, 99, 1),
+    "num_images": Slider("pictures", 1, 8, 1),
+}
+
+
+def explore(
+    function: Callable[..., list[Portrait]],
+    model: Any,
+    *inputs: Any,
+    made: list[Portrait] | None = None,
+    **settings: Any,
+) -> Any:
+    """Return sliders for the settings of `function(model, *inputs, **settings)`, and a button.
+
+    The controls start at the values given, or at the defaults of the model's preset. Nothing is
+    generated until the button is pressed; then the pictures appear below it, and are appended to
+    `made` if that is a list. A notebook that runs without a reader (papermill, nbconvert) gets a
+    line of text instead, so that no widget state is stored in it: put a figure beside it.
+
+    Raises `UsageError` if the function cannot be called with what was given.
+
+    >>> explore(text_to_image, model, "a smiling man", Sampling(seed=3))
+    """
+    arguments = bind_call(function, (model, *inputs), settings)
+    if not reader_present():
+        from IPython.display import Markdown
+
+        return Markdown("*Run this cell in a live notebook: its sliders appear here.*")
+    known = setting_names(arguments)
+    controls = {
+        name: control.widget(_start(arguments, model, name))
+        for name, control in CONTROLS.items()
+        if name in known
+    }
+    button = widgets.Button(description="Make portraits", button_style="primary", icon="magic")
+    progress = widgets.IntProgress(value=0, max=1, layout=widgets.Layout(width="300px"))
+    said = widgets.HTML("")
+    picture = widgets.Image(layout=widgets.Layout(display="none"))
+
+    def make(_: Any) -> None:
+        button.disabled, said.value = True, ""
+        chosen = {name: control.value for name, control in controls.items()}
+        try:
+            portraits = _call(function, arguments, chosen, progress)
+        except Exception as problem:  # the reader sees one line and may try again
+            said.value = f"<b>{html.escape(str(problem) or type(problem).__name__)}</b>"
+        else:
+            picture.value, picture.format = show_strip(portraits).encoded()
+            picture.layout.display = None
+            said.value = _summary(portraits)
+            if made is not None:
+                made.extend(portraits)
+        finally:
+            button.disabled, progress.value = False, 0
+
+    button.on_click(make)
+    return widgets.VBox([*controls.values(), widgets.HBox([button, progress]), said, picture])
+
+
+def reader_present() -> bool:
+    """Tell whether somebody can press a button here.
+
+    Whoever executes a notebook tells the kernel whether it can answer questions: front-ends can,
+    papermill and nbconvert say that nobody is there. Outside a notebook the answer is yes.
+    """
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None or not hasattr(kernel, "get_parent"):
+        return True
+    request = kernel.get_parent("shell") or {}
+    return bool(request.get("content", {}).get("allow_stdin", True))
+
+
+def _start(arguments: dict[str, Any], model: Any, name: str) -> Any:
+    """Where a control starts: at the value held, else at the default of the model's preset."""
+    value = get_setting(arguments, name)
+    return getattr(model.preset, name) if value is None else value
+
+
+def _call(
+    function: Callable[..., list[Portrait]],
+    arguments: dict[str, Any],
+    chosen: dict[str, Any],
+    progress: Any,
+) -> list[Portrait]:
+    def on_step(step: int, total: int) -> None:
+        progress.max, progress.value = total, step
+
+    changed = with_settings(arguments, chosen)
+    if "on_step" in changed:
+        changed["on_step"] = on_step
+    return function(**changed)
+
+
+def _summary(portraits: list[Portrait]) -> str:
+    """The recipe of what was made, in one line."""
+    recipe = portraits[0].recipe
+    seeds = ", ".join(str(portrait.recipe.get("seed")) for portrait in portraits)
+    seconds = sum(portrait.recipe.get("seconds") or 0.0 for portrait in portraits)
+    return (
+        f"seed {seeds}; {recipe.get('num_inference_steps')} steps; "
+        f"guidance {recipe.get('guidance_scale')}; {seconds:.1f} s"
+    )
