@@ -1,0 +1,76 @@
+"""Content addresses: short hashes of everything that decides a result.
+
+Knows no torch. What is kept under such an address needs no date and no version to be trusted:
+where the address is the same, the result would be the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+# The libraries that decide pixels: another version of one makes another result.
+DECIDING = ("torch", "diffusers", "transformers", "peft", "numpy")
+
+
+def digest(content: Any) -> str:
+    """Hash of plain JSON values: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def folder_hash(folder: Path, pattern: str = "*") -> str:
+    """Hash of the names and bytes of the files under `folder` that fit `pattern`."""
+    found = (path for path in folder.rglob(pattern) if path.is_file())
+    return digest(
+        {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in found
+            if "__pycache__" not in path.parts
+        }
+    )
+
+
+def weights_hash() -> str:
+    """Hash of the weights that the package carries."""
+    return folder_hash(PACKAGE / "mini" / "weights")
+
+
+def versions() -> dict[str, str | None]:
+    """Library -> installed version, for the libraries that decide pixels."""
+    return {name: installed_version(name) for name in DECIDING}
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed distribution, None if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def source_hash(notebook: Mapping[str, Any]) -> str:
+    """Hash of the cells of a notebook as they are written, whatever their outputs."""
+    return digest([(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]])
+
+
+def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """Hash of everything that decides what a notebook makes with these parameters.
+
+    Files that a parameter merely names (a folder of photos) are not looked into.
+    """
+    return digest(
+        {
+            "notebook": source_hash(notebook),
+            "parameters": {name: repr(value) for name, value in parameters.items()},
+            "library": folder_hash(PACKAGE, "*.py"),
+            "weights": weights_hash(),
+            "versions": versions(),
+        }
+    )

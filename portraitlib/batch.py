@@ -1,0 +1,166 @@
+"""The notebooks of the series together: the demo, and the outputs stored in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from portraitlib.address import (
+    installed_version,
+    notebook_address,
+    source_hash,
+    versions,
+    weights_hash,
+)
+from portraitlib.execution import (
+    Execution,
+    NotebookFailed,
+    Say,
+    check_writable,
+    execute,
+    near,
+    project_folder,
+)
+from portraitlib.gallery import (
+    opening_words,
+    read_results,
+    save_results,
+    write_gallery,
+    write_json,
+)
+from portraitlib.portrait import write_whole
+from portraitlib.settings import UsageError
+
+__all__ = ["DEMO", "NotebookFailed", "demo", "find_notebooks", "refresh_notebooks", "save_results"]
+
+# Notebook -> the parameters with which the whole series runs in minutes on two cores.
+DEMO: dict[str, dict[str, Any]] = {
+    "01_text_to_image": {"model_name": "mini", "num_images": 1},
+}
+
+STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
+
+
+def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
+    """The numbered notebooks of the project in order, or those of the given names.
+
+    Raises UsageError for a name that is not there, naming near ones.
+    """
+    folder = project_folder() / "notebooks"
+    found = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not found:
+        raise UsageError(
+            f"{folder}: no notebooks here; run this in a checkout of the project, they are not "
+            "part of the installed package"
+        )
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names] or list(found)
+    for name in wanted:
+        if name not in found:
+            raise UsageError(f"no notebook {name!r}; {near(name, found)}")
+    return [found[name] for name in wanted]
+
+
+# --- the demo ------------------------------------------------------------------------------------
+
+
+def demo(
+    output: str | os.PathLike[str] = "runs/demo",
+    *,
+    plan: Mapping[Path, Mapping[str, Any]] | None = None,
+    say: Say = print,
+) -> dict[str, Any]:
+    """Run every notebook of the series with small settings and lay out what they made.
+
+    output: gets the executed notebooks, a folder of portraits (PNG) beside each, `index.html`
+        (a gallery that opens from the disk) and `report.json`, which is also returned: for each
+        notebook the seconds, the number of pictures and the figures measured.
+    plan: notebook -> parameters; None for the series as `DEMO` has it.
+
+    Raises UsageError if `output` cannot be written to or a parameter does not exist,
+    NotebookFailed if a cell raises.
+    """
+    folder = Path(output).expanduser().absolute()
+    check_writable(folder)
+    chosen = plan or {path: DEMO.get(path.stem, {}) for path in find_notebooks()}
+    rows = []
+    for number, (notebook, parameters) in enumerate(chosen.items(), start=1):
+        say(f"[{number}/{len(chosen)}] {notebook.stem}")
+        run = execute(notebook, {**parameters, "output_dir": notebook.stem}, say=say)
+        rows.append(_publish(run, folder))
+    report = {
+        "portraitlib": installed_version("portraitlib"),
+        "versions": versions(),
+        "processors": os.cpu_count(),
+        "duration_s": sum(row["duration_s"] for row in rows),
+        "notebooks": rows,
+    }
+    write_json(folder / "report.json", report)
+    page = write_gallery(folder, report)
+    pictures = sum(row["pictures"] for row in rows)
+    say(f"{pictures} pictures from {len(rows)} notebooks: open {page}")
+    return report
+
+
+def _publish(run: Execution, folder: Path) -> dict[str, Any]:
+    """Copy an executed notebook and its portraits to `folder`; return its row of the report."""
+    name = run.notebook.stem
+    write_whole(folder / run.notebook.name, run.executed.read_bytes())
+    shutil.rmtree(folder / name, ignore_errors=True)
+    if run.results is not None:
+        shutil.copytree(run.results, folder / name)
+    results = read_results(run.results)
+    title, why = opening_words(json.loads(run.executed.read_text(encoding="utf-8")))
+    models = {str(entry["recipe"].get("model", "?")) for entry in results["portraits"]}
+    return {
+        "notebook": name,
+        "title": title,
+        "why": why,
+        "models": sorted(models),
+        "parameters": run.parameters,
+        "address": run.address,
+        "reused": run.reused,
+        "duration_s": round(run.duration_s, 1),
+        "pictures": len(results["portraits"]),
+        "figures": results["figures"],
+    }
+
+
+# --- the stored outputs --------------------------------------------------------------------------
+
+
+def refresh_notebooks(
+    names: Sequence[str] = (), *, force: bool = False, say: Say = print
+) -> list[Path]:
+    """Execute notebooks with their default parameters and store the outputs in them.
+
+    names: which; none for all.  force: even where nothing changed since the stored outputs.
+    A notebook's metadata say from which cells, library and weights its outputs come.
+
+    Returns the notebooks that were written. Raises UsageError for a name that is not there,
+    NotebookFailed if a cell raises; then the notebook stays as it was.
+    """
+    import nbformat
+
+    written = []
+    for path in find_notebooks(names):
+        node = nbformat.read(path, as_version=4)
+        if not force and node.metadata.get(STAMP, {}).get("address") == notebook_address(node, {}):
+            say(f"{path.stem}: its outputs stand")
+            continue
+        run = execute(path, {}, again=force, say=say)
+        if source_hash(nbformat.read(path, as_version=4)) != source_hash(node):
+            say(f"{path.stem}: was edited while it ran; its outputs are not stored, run this again")
+            continue
+        fresh = nbformat.read(run.executed, as_version=4)
+        fresh.metadata[STAMP] = {
+            "address": run.address,
+            "source": source_hash(fresh),
+            "weights": weights_hash(),
+        }
+        write_whole(path, nbformat.writes(fresh).encode())
+        written.append(path)
+    return written

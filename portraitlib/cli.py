@@ -1,0 +1,209 @@
+"""The `portraitlib` command. A mistake of the user is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NoReturn
+
+import portraitlib as pl
+from portraitlib.settings import UsageError
+
+BENCH_PROMPT = "portrait of a woman, curly hair, smiling, in a forest"
+# What a process of its own runs, so that nothing is warm.
+FIRST_PICTURE = """
+import portraitlib as pl
+model = pl.load_model({model!r})
+pl.text_to_image(model, {prompt!r}, pl.Sampling(num_inference_steps=25))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, 1 a notebook failed, 2 a mistake, 130 stopped."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except UsageError as problem:
+        return _complain(str(problem), 2)
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        return _complain(f"{where}{problem.strerror or problem}", 2)
+    except KeyboardInterrupt:
+        return _complain("stopped; nothing half made was kept", 130)
+    except RuntimeError as problem:
+        from portraitlib.execution import NotebookFailed
+
+        if not isinstance(problem, NotebookFailed):
+            raise
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"portraitlib: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="portraitlib",
+        description="Portraits from words, on any machine.",
+        epilog="The model is the embedded `mini` where there is no GPU, else `sdxl`.",
+    )
+    parser.add_argument("--version", action="version", version=f"portraitlib {pl.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    generate = commands.add_parser("generate", help="draw portraits of a description")
+    generate.set_defaults(run=_generate)
+    generate.add_argument("prompt", help="what the picture shows")
+    generate.add_argument("--model", metavar="NAME", help="mini, sdxl, a hub id or a folder")
+    generate.add_argument("--seed", type=int, default=0, metavar="N", help="picks the noise (0)")
+    generate.add_argument("--num-images", type=int, default=1, metavar="N", help="how many (1)")
+    generate.add_argument("--steps", type=int, metavar="N", help="denoising steps")
+    generate.add_argument(
+        "--guidance-scale", type=float, metavar="X", help="how hard the prompt pulls"
+    )
+    generate.add_argument("--size-px", type=int, metavar="N", help="width and height, pixels")
+    generate.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out")
+    generate.add_argument(
+        "--output", default="runs/portraits", metavar="FOLDER", help="(%(default)s)"
+    )
+
+    demo = commands.add_parser("demo", help="run the notebooks with small settings, make a gallery")
+    demo.set_defaults(run=_demo)
+    demo.add_argument("--output", default="runs/demo", metavar="FOLDER", help="(%(default)s)")
+
+    notebooks = commands.add_parser("notebooks", help="re-execute notebooks, store their outputs")
+    notebooks.set_defaults(run=_notebooks)
+    notebooks.add_argument("names", nargs="*", metavar="NAME", help="which; none for all")
+    notebooks.add_argument("--force", action="store_true", help="even where nothing changed")
+
+    bench = commands.add_parser("bench", help="measure how long pictures take here")
+    bench.set_defaults(run=_bench)
+    bench.add_argument("--model", default="mini", metavar="NAME", help="(%(default)s)")
+    bench.add_argument("--output", default="runs/bench.json", metavar="FILE", help="(%(default)s)")
+    return parser
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+def _generate(chosen: argparse.Namespace) -> None:
+    """Draw, save, print the paths. Everything that can be refused early is."""
+    sampling = pl.Sampling(
+        seed=chosen.seed,
+        num_images=chosen.num_images,
+        num_inference_steps=chosen.steps,
+        guidance_scale=chosen.guidance_scale,
+        size_px=chosen.size_px,
+        negative_prompt=chosen.negative_prompt,
+    )
+    from portraitlib.execution import check_writable
+
+    folder = Path(chosen.output).expanduser().absolute()
+    check_writable(folder)
+    model = pl.load_model(chosen.model)
+    print(model, file=sys.stderr)
+    for portrait in pl.text_to_image(model, chosen.prompt, sampling):
+        print(portrait.save(_free_name(folder, chosen.prompt, portrait.recipe.get("seed", 0))))
+
+
+def _free_name(folder: Path, prompt: str, seed: int) -> Path:
+    """A file name from the prompt and the seed that does not replace an earlier picture."""
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:40].strip("-") or "portrait"
+    path, number = folder / f"{words}-{seed}.png", 2
+    while path.exists():
+        path, number = folder / f"{words}-{seed}-{number}.png", number + 1
+    return path
+
+
+def _demo(chosen: argparse.Namespace) -> None:
+    from portraitlib.batch import demo
+
+    demo(chosen.output, say=_say)
+
+
+def _notebooks(chosen: argparse.Namespace) -> None:
+    from portraitlib.batch import refresh_notebooks
+
+    refresh_notebooks(chosen.names, force=chosen.force, say=_say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+# --- bench ---------------------------------------------------------------------------------------
+
+
+def _bench(chosen: argparse.Namespace) -> None:
+    """Time what a user waits for; print a table and write it as JSON."""
+    from portraitlib.address import installed_version, versions
+    from portraitlib.execution import check_writable
+    from portraitlib.gallery import write_json
+
+    check_writable(Path(chosen.output).expanduser().absolute().parent)
+    model = pl.load_model(chosen.model)
+    _say(f"{model}, {os.cpu_count()} processors")
+    rows: dict[str, float] = {}
+
+    def row(name: str, seconds: float) -> None:
+        rows[name] = round(seconds, 3)
+        _say(f"  {name:<44}{seconds:8.2f} s")
+
+    def draw(count: int) -> None:
+        sampling = pl.Sampling(num_images=count, num_inference_steps=25)
+        pl.text_to_image(model, BENCH_PROMPT, sampling)
+
+    row("import portraitlib", _process_s("import portraitlib") - _process_s("pass"))
+    first = FIRST_PICTURE.format(model=chosen.model, prompt=BENCH_PROMPT)
+    row("a new process to its first picture, 25 steps", _process_s(first, repeats=1))
+    draw(1)  # warm up
+    row("one picture, 25 steps", _median_s(lambda: draw(1), 3))
+    row("a batch of 8, 25 steps", _median_s(lambda: draw(8), 2))
+    record: dict[str, Any] = {
+        "model": str(model),
+        "seconds": rows,
+        "processors": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "portraitlib": installed_version("portraitlib"),
+        "versions": versions(),
+    }
+    write_json(Path(chosen.output).expanduser(), record)
+    _say(f"written to {chosen.output}")
+
+
+def _median_s(function: Callable[[], object], repeats: int) -> float:
+    """Median wall time of a call, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start_s = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start_s)
+    return median(times)
+
+
+def _process_s(code: str, repeats: int = 3) -> float:
+    """Median wall time of a fresh Python process that runs `code`, in seconds."""
+    return _median_s(lambda: subprocess.run([sys.executable, "-c", code], check=True), repeats)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

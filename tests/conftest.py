@@ -1,0 +1,54 @@
+"""What several test files share: the real embedded model, and a throwaway notebook."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+# No test reaches for the network; set before any library reads it.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+PARAMETERS = """\
+seed: int = 0  # picks the colour, 0 to 255
+scale: float = 1.0  # of the number measured
+names: list[str] = ["a"]  # nothing
+output_dir: str = "runs/tiny"  # where results go
+"""
+SAVE = """\
+import portraitlib as pl
+from PIL import Image
+recipe = {"prompt": "a <red> square", "seed": seed, "model": "none", "num_inference_steps": 4}
+portraits = [pl.Portrait(Image.new("RGB", (8, 8), (seed, 0, 0)), recipe)]
+pl.save_results(output_dir, {"Squares": portraits}, {"number (of things)": 3.5 * scale})
+"""
+
+
+@pytest.fixture(scope="session")
+def mini():
+    """The embedded model, loaded once."""
+    import portraitlib as pl
+
+    return pl.load_model("mini", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def write_notebook() -> Callable[..., Path]:
+    """A function that writes a small notebook with the given code cells after the parameters."""
+
+    def write(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
+        notebook = v4.new_notebook()
+        notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "P"}}
+        notebook.metadata["language_info"] = {"name": "python"}
+        opening = v4.new_markdown_cell("# 1. Squares\n\nWhy **squares** at all?\n\nMore words.")
+        tagged = v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        code = [v4.new_code_cell(cell) for cell in cells or [SAVE]]
+        notebook.cells = [opening, tagged, *code]
+        nbformat.write(notebook, path)
+        return path
+
+    return write
