@@ -1,0 +1,96 @@
+"""The only place that asks which device there is, which number type to use, and for noise."""
+
+from __future__ import annotations
+
+import torch
+
+from portraitlib.settings import UsageError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def has_accelerator() -> bool:
+    """Is there a CUDA or Apple (MPS) GPU that torch can use?"""
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The device to compute on: the one named, or the best there is (CUDA, then MPS, then CPU).
+
+    name: "cpu", "cuda", "cuda:1", "mps", or None to choose.
+    Raises UsageError if the name is not a device, or that device is not here.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    there = _devices_here()
+    if device is None or str(device) not in there:
+        raise UsageError(f"device: got {str(name)!r}, expected one of {', '.join(there)}")
+    return device
+
+
+def _devices_here() -> list[str]:
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        names += ["mps", "mps:0"]
+    return names
+
+
+def pick_dtype(device: torch.device, gpu_dtype: str, asked: str | None = None) -> torch.dtype:
+    """The number type to compute in: `asked`, or float32 on a CPU and `gpu_dtype` on a GPU.
+
+    Raises UsageError for a type that is unknown, or that the device could only emulate.
+    """
+    if asked is None:
+        # 16 bits on a CPU are up to 20 times slower than 32.
+        return torch.float32 if device.type == "cpu" else DTYPES[gpu_dtype]
+    if asked not in DTYPES:
+        raise UsageError(f"dtype: got {asked!r}, expected one of {', '.join(DTYPES)}")
+    if asked == "bfloat16" and device.type == "cuda" and not _has_bfloat16(device):
+        raise UsageError(
+            f"dtype: got 'bfloat16', which {torch.cuda.get_device_name(device)} can only emulate, "
+            "slowly; try 'float16'"
+        )
+    return DTYPES[asked]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Does the GPU itself compute in bfloat16? A T4 says yes unless emulation is ruled out."""
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def free_memory_gb(device: torch.device) -> float | None:
+    """Free memory of a CUDA device in GB (10**9 bytes); None where main memory is shared."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.mem_get_info(device)[0] / 1e9
+
+
+def seeded_generators(seed: int, count: int) -> list[torch.Generator]:
+    """One generator per image, seeded seed, seed + 1, ...; each image as if made alone.
+
+    They live on the CPU, so that one seed means one picture on every device.
+    """
+    return [torch.Generator("cpu").manual_seed(seed + index) for index in range(count)]
+
+
+def seeded_noise(
+    generators: list[torch.Generator],
+    shape: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Standard normal noise, (batch, *shape), row i from generator i.
+
+    Drawn in float32 and then converted: float16 draws would be other numbers.
+    """
+    rows = [torch.randn(shape, generator=generator) for generator in generators]
+    return torch.stack(rows).to(device, dtype)
