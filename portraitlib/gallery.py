@@ -89,10 +89,10 @@ a { color: var(--accent); }
 .soft, figcaption { color: var(--soft); font-size: .87rem; }
 .prompt { font-style: italic; }
 section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 1.8rem; }
-.grid { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
-figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+.grid { display: flex; flex-wrap: wrap; gap: .9rem; }
+figure { margin: 0; width: 11rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; }
-figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; }
+figure img { display: block; width: 100%; }
 figcaption { padding: .4rem .6rem .5rem; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; }
 td { border-bottom: 1px solid var(--line); padding: .2rem 1.6rem .2rem 0; }
@@ -118,8 +118,8 @@ def write_gallery(folder: Path, report: Mapping[str, Any]) -> Path:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style></head><body>",
         f'<h1>What the notebooks made</h1><p class="soft">{escape(model)}</p>',
-        "<p>Every picture here was drawn by a trained model and shows nobody. Each PNG carries the "
-        "recipe that makes it again.</p>",
+        "<p>Every picture was drawn by a trained model; each PNG carries the recipe that makes it "
+        "again and the mark of a machine-made picture.</p>",
         *(line for row in rows for line in _section(folder, row)),
         '<p class="soft">The numbers as data: <a href="report.json">report.json</a></p>',
         "</body></html>",
