@@ -1,0 +1,276 @@
+"""Where a model's files are, and whether they can be loaded: known before anything slow happens.
+
+A model is a folder as diffusers writes it, one subfolder a part. A hub id becomes such a folder
+in the hub's cache. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portraitlib.settings import UsageError
+
+# The parts of an SDXL pipeline and the classes they are made of.
+PART_CLASSES: dict[str, tuple[str, ...]] = {
+    "scheduler": (),  # any of diffusers
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "text_encoder": ("CLIPTextModel",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL",),
+}
+# part -> the stem of its weight files; "" is a folder that holds one part alone, like a VAE's.
+WEIGHT_STEMS = {
+    "text_encoder": "model",
+    "text_encoder_2": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "": "diffusion_pytorch_model",
+}
+PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+# Taken where there is one: half the download, and the same weights on every device.
+VARIANT = "fp16"
+HUB_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of one part are: a folder, and the variant and names of its files."""
+
+    folder: Path
+    variant: str | None
+    files: tuple[str, ...]
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum((self.folder / name).stat().st_size for name in self.files)
+
+
+def choose_weights(where: str, names: Iterable[str], part: str) -> tuple[str | None, list[str]]:
+    """The variant ("fp16" or None) and the names of a part's weight files, from a listing.
+
+    Raises UsageError for a part without safetensors, and names the pickles in its place.
+    """
+    names = sorted(names)
+    stem = (f"{part}/" if part else "") + WEIGHT_STEMS[part]
+    shard = r"(-\d+-of-\d+)?"
+    for variant, ending in ((VARIANT, rf"(\.{VARIANT}{shard}|{shard}\.{VARIANT})"), (None, shard)):
+        files = [n for n in names if re.fullmatch(rf"{stem}{ending}\.safetensors", n)]
+        if files:
+            return variant, files
+    raise UsageError(_why_no_weights(where, names, part, stem))
+
+
+def _why_no_weights(where: str, names: list[str], part: str, stem: str) -> str:
+    inside = [n for n in names if n.startswith(f"{part}/")] if part else names
+    pickles = [n for n in inside if n.endswith(PICKLE_ENDINGS)]
+    if pickles:
+        return (
+            f"{where}: {pickles[0]} is a pickle, which can run code when it is loaded; expected "
+            "safetensors; convert it where you trust it, by diffusers' "
+            "pipeline.save_pretrained(folder, safe_serialization=True)"
+        )
+    return f"{where}: {stem}.safetensors is missing"
+
+
+def check_listing(where: str, names: Iterable[str]) -> None:
+    """Raise UsageError unless the names look like a diffusers folder."""
+    names = sorted(names)
+    if "model_index.json" in names:
+        return
+    top = [name for name in names if "/" not in name]
+    pickles = [name for name in top if name.endswith(PICKLE_ENDINGS)]
+    single = [name for name in top if name.endswith(".safetensors")]
+    if pickles:
+        reason = f"{pickles[0]} is a pickle, which can run code when it is loaded"
+    elif single:
+        reason = f"{single[0]} is a model in a single file"
+    else:
+        reason = "model_index.json is missing"
+    raise UsageError(
+        f"{where}: {reason}; expected a diffusers folder with model_index.json and the parts "
+        f"{', '.join(PART_CLASSES)}, weights as safetensors"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a dict; raises UsageError naming the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent}: {path.name} is missing") from None
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{path}: cannot be read as JSON ({problem})") from problem
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: holds a {type(content).__name__}, expected a dict")
+    return content
+
+
+def check_shape(folder: Path) -> None:
+    """Raise UsageError unless the configs in the folder describe an SDXL text-to-image model."""
+    index = read_json(folder / "model_index.json")
+    for part, classes in PART_CLASSES.items():
+        entry = index.get(part)
+        found = entry[-1] if isinstance(entry, list) and entry else entry
+        named_right = found in classes if classes else str(found).endswith("Scheduler")
+        if not named_right:
+            raise UsageError(
+                f"{folder}: model_index.json has {found} as {part}, expected "
+                f"{' or '.join(classes) or 'a scheduler of diffusers'}: not an SDXL model"
+            )
+    unet = read_json(folder / "unet" / "config.json")
+    if unet.get("addition_embed_type") != "text_time":
+        raise UsageError(
+            f"{folder}: unet/config.json has addition_embed_type="
+            f"{unet.get('addition_embed_type')!r}, expected 'text_time': not an SDXL model"
+        )
+    if unet.get("in_channels") != unet.get("out_channels"):
+        raise UsageError(
+            f"{folder}: its UNet takes {unet.get('in_channels')} channels and gives "
+            f"{unet.get('out_channels')}, expected the same number: it is made for inpainting or "
+            "editing, not for drawing from words"
+        )
+
+
+def list_folder(folder: Path) -> list[str]:
+    """The names of the files in the folder and in its subfolders, with forward slashes."""
+    return [
+        path.relative_to(folder).as_posix()
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    ]
+
+
+def check_folder(folder: Path, parts: Iterable[str]) -> dict[str, Weights]:
+    """Check a model's folder in full; return where the weights of its parts are.
+
+    parts: ("",) for a folder that holds one part alone.
+    Raises UsageError naming what is missing, pickled, cut short, or not SDXL.
+    """
+    names = list_folder(folder)
+    parts = tuple(parts)
+    if parts == ("",):
+        read_json(folder / "config.json")
+    else:
+        check_listing(str(folder), names)
+        check_shape(folder)
+    weights = {}
+    for part in parts:
+        variant, files = choose_weights(str(folder), names, part)
+        for name in files:
+            _check_safetensors(folder / name)
+        inside = tuple(name.rpartition("/")[2] for name in files)
+        weights[part] = Weights(folder / part, variant, inside)
+    return weights
+
+
+def _check_safetensors(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as problem:
+        raise UsageError(
+            f"{path}: not a whole safetensors file ({problem}); download it again"
+        ) from problem
+
+
+def content_revision(folder: Path) -> str:
+    """What a local folder's model is called in recipes: a hash of its weights and configs."""
+    digest = hashlib.sha256()
+    names = [
+        "model_index.json",
+        *(n for n in list_folder(folder) if n.split("/")[0] in PART_CLASSES),
+    ]
+    for name in sorted(names):
+        with open(folder / name, "rb") as file:
+            digest.update(f"{name}\n".encode())
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return "sha256:" + digest.hexdigest()[:32]
+
+
+def fetch_from_hub(
+    source: str, revision: str | None, parts: Iterable[str]
+) -> tuple[Path, dict[str, Weights]]:
+    """The folder of a hub model in the local cache, downloaded first if it is not there yet.
+
+    Only configs, tokenizers and the chosen safetensors are downloaded, and the weights only
+    after names and configs were checked. parts: as for `check_folder`.
+    Raises UsageError in one line when the hub cannot be reached or does not have the model.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    parts = tuple(parts)
+    state = "not in the local cache"
+    try:
+        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
+        return folder, check_folder(folder, parts)
+    except LocalEntryNotFoundError:
+        pass
+    except UsageError:  # an unfinished download, or an unusable model: the hub's listing will tell
+        state = "only partly in the local cache"
+    if constants.HF_HUB_OFFLINE:
+        raise UsageError(
+            f"{source}: {state}, and HF_HUB_OFFLINE forbids the network; unset it and load "
+            'the model once, or use the model in the package: load_model("mini")'
+        )
+    try:
+        folder = _download(source, revision, parts)
+    except UsageError:
+        raise
+    except Exception as problem:  # the hub's client raises a dozen kinds
+        raise UsageError(_why_not_fetched(source, revision, state, problem)) from problem
+    return folder, check_folder(folder, parts)
+
+
+def _download(source: str, revision: str | None, parts: tuple[str, ...]) -> Path:
+    """Configs first, then, if they are those of an SDXL model, the weights."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    listing = HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_S)
+    names = [file.rfilename for file in listing.siblings or []]
+    whole = parts != ("",)
+    if whole:
+        check_listing(source, names)
+    weights = [name for part in parts for name in choose_weights(source, names, part)[1]]
+    configs = [name for name in names if _is_config(name, whole)]
+    folder = Path(snapshot_download(source, revision=revision, allow_patterns=configs))
+    if whole:
+        check_shape(folder)
+    snapshot_download(source, revision=revision, allow_patterns=weights)
+    return folder
+
+
+def _is_config(name: str, whole: bool) -> bool:
+    folder, _, file = name.rpartition("/")
+    return file.endswith((".json", ".txt")) and (folder == "" or whole and folder in PART_CLASSES)
+
+
+def _why_not_fetched(source: str, revision: str | None, state: str, problem: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(problem, errors.GatedRepoError):
+        reason = "its owner asks you to accept terms: do so on its page, then run `hf auth login`"
+    elif isinstance(problem, errors.RepositoryNotFoundError):
+        reason = "the hub has no such public model; check the spelling, or run `hf auth login`"
+    elif isinstance(problem, errors.RevisionNotFoundError):
+        reason = f"the hub has no revision {revision!r} of it"
+    elif isinstance(problem, OSError) and problem.errno is not None:
+        reason = f"it cannot be stored ({problem.strerror})"
+    else:
+        first_line = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+        reason = (
+            f"{state}, and the hub cannot be reached ({first_line}); connect and "
+            'try again, or use the model in the package: load_model("mini")'
+        )
+    return f"{source}: {reason}"

@@ -1,0 +1,324 @@
+"""Models by name: the table of presets, and the only place that loads weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from portraitlib import model_files
+from portraitlib.device import free_memory_gb, has_accelerator, pick_device, pick_dtype
+from portraitlib.settings import UsageError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What differs between models; everything else is the same code.
+
+    source: a folder, or a hub id pinned to `revision`.
+    size_px, num_inference_steps, guidance_scale: the defaults where Sampling has None.
+    gpu_dtype: number type on a GPU; on a CPU it is float32.
+    gpu_memory_gb: free GPU memory (10**9 bytes) for one picture of size_px; with less, the parts
+        wait in main memory and visit the GPU in turn.
+    decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
+    vae_source: a VAE to use in place of the model's own.
+    controlnet_source: the ControlNet for canny edges that fits the model.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    size_px: int
+    num_inference_steps: int
+    guidance_scale: float
+    gpu_dtype: str
+    gpu_memory_gb: float
+    decode_one_by_one: bool
+    vae_source: str | None = None
+    vae_revision: str | None = None
+    controlnet_source: str | None = None
+    controlnet_revision: str | None = None
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="mini",
+            source=str(Path(__file__).parent / "mini" / "weights"),
+            revision=None,  # the hash of the weights in the package
+            size_px=128,
+            num_inference_steps=25,
+            guidance_scale=4.0,
+            gpu_dtype="float32",  # small enough; and the same pictures as on a CPU
+            gpu_memory_gb=1.0,
+            decode_one_by_one=False,
+        ),
+        Preset(
+            name="sdxl",
+            source="stabilityai/stable-diffusion-xl-base-1.0",
+            revision="462165984030d82259a11f4367a4eed129e94a7b",
+            size_px=1024,
+            num_inference_steps=30,
+            guidance_scale=5.0,
+            gpu_dtype="float16",
+            gpu_memory_gb=11.0,  # weights 7.0, the rest for one picture's decoding
+            decode_one_by_one=True,
+            # The original VAE overflows in float16.
+            vae_source="madebyollin/sdxl-vae-fp16-fix",
+            vae_revision="207b116dae70ace3637169f1ddd2434b91b3a8cd",
+            controlnet_source="diffusers/controlnet-canny-sdxl-1.0",
+            controlnet_revision="eb115a19a10d14909256db740ed109532ab1483c",
+        ),
+    )
+}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model. `str(model)` is the line to print: "mini on cpu, float32".
+
+    pipeline: the diffusers StableDiffusionXLPipeline.
+    revision: commit of the hub, or hash of a local folder's files.
+    prompts: the encoded prompts used last, filled by `generate`.
+    """
+
+    pipeline: Any = field(repr=False)
+    name: str
+    revision: str
+    preset: Preset = field(repr=False)
+    device: torch.device
+    dtype: torch.dtype
+    offloaded: bool = False
+    prompts: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
+
+    def __str__(self) -> str:
+        text = f"{self.name} on {self.device}, {self.dtype_name}"
+        return text + ", parts waiting in main memory" if self.offloaded else text
+
+    @property
+    def dtype_name(self) -> str:
+        """The number type as settings and recipes spell it, like "float16"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def size_multiple_px(self) -> int:
+        """Width and height must be multiples of this: 8, and the size of a latent pixel."""
+        return math.lcm(8, self.pipeline.vae_scale_factor)
+
+
+def load_model(
+    name: str | Path | None = None,
+    device: str | torch.device | None = None,
+    *,
+    dtype: str | None = None,
+    revision: str | None = None,
+) -> Model:
+    """Load a model, ready to draw.
+
+    name: a preset ("mini", "sdxl"), the hub id or the folder of an SDXL-shaped model; None takes
+        "sdxl" where there is a GPU and "mini" where there is none.
+    device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
+    dtype: "float32", "float16" or "bfloat16"; None takes what suits model and device.
+    revision: branch, tag or commit of a hub model; None takes the preset's pin, or "main".
+
+    A hub model that is in the local cache is taken from there without asking the network.
+    Raises UsageError in one line for an unknown name, a hub that cannot be reached, pickled
+    weights, or a folder that is not an SDXL model, before anything is loaded.
+    """
+    chosen_device = pick_device(device)
+    if name is None:
+        name = "mini" if chosen_device.type == "cpu" or not has_accelerator() else "sdxl"
+    preset = find_preset(str(name), revision)
+    parts = {"text_encoder", "text_encoder_2", "unet", "vae"}
+    if preset.vae_source:
+        parts.remove("vae")
+    local = Path(preset.source).is_dir()
+    if local:
+        folder = Path(preset.source)
+        weights = model_files.check_folder(folder, parts)
+    else:
+        folder, weights = model_files.fetch_from_hub(preset.source, preset.revision, parts)
+    if preset.vae_source:
+        _, vae = model_files.fetch_from_hub(preset.vae_source, preset.vae_revision, ("",))
+        weights["vae"] = vae[""]
+    if not preset.size_px:
+        preset = _fill_from_folder(preset, folder, weights)
+    chosen_dtype = pick_dtype(chosen_device, preset.gpu_dtype, dtype)
+    pipeline = _assemble(folder, weights, chosen_dtype)
+    if preset.decode_one_by_one:
+        pipeline.vae.enable_slicing()
+    return Model(
+        pipeline=pipeline,
+        name=preset.name,
+        revision=model_files.content_revision(folder) if local else folder.name,
+        preset=preset,
+        device=chosen_device,
+        dtype=chosen_dtype,
+        offloaded=_place(pipeline, chosen_device, preset.gpu_memory_gb),
+    )
+
+
+def find_preset(name: str, revision: str | None = None) -> Preset:
+    """The preset for a name; for a folder or a hub id one that is filled once its files are there.
+
+    Raises UsageError for a name that is none of these, with the names that come near.
+    """
+    folder = Path(name).expanduser()
+    for preset in PRESETS.values():
+        if name in (preset.name, preset.source):
+            if revision is not None and preset.revision is None:
+                raise UsageError(f"revision: got {revision!r}, but {name} comes in the package")
+            if preset.revision is None and not Path(preset.source).is_dir():
+                raise UsageError(
+                    f"{preset.source}: the weights of {preset.name} are missing; install the "
+                    "package again, or train them: python -m portraitlib.mini.recipe"
+                )
+            return dataclasses.replace(preset, revision=revision or preset.revision)
+    if folder.is_dir():
+        if revision is not None:
+            raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
+        return _generic_preset(name, str(folder), None)
+    if folder.is_file():
+        kind = "a pickle" if name.endswith(model_files.PICKLE_ENDINGS) else "a single file"
+        raise UsageError(f"{name}: got {kind}, expected the folder of a diffusers model")
+    if HUB_ID.fullmatch(name):
+        return _generic_preset(name, name, revision)
+    near = difflib.get_close_matches(name.lower(), PRESETS, cutoff=0.4)
+    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise UsageError(
+        f"model: got {name!r}, {meant}expected one of {', '.join(map(repr, PRESETS))}, "
+        'a hub id like "stabilityai/stable-diffusion-xl-base-1.0", or a folder that exists'
+    )
+
+
+def _generic_preset(name: str, source: str, revision: str | None) -> Preset:
+    """A preset whose size and memory are read from the model's own configs later."""
+    return Preset(
+        name=name,
+        source=source,
+        revision=revision,
+        size_px=0,
+        num_inference_steps=30,
+        guidance_scale=5.0,
+        gpu_dtype="float16",
+        gpu_memory_gb=0.0,
+        decode_one_by_one=True,
+    )
+
+
+def _fill_from_folder(
+    preset: Preset, folder: Path, weights: dict[str, model_files.Weights]
+) -> Preset:
+    """The generic preset with the picture size and the memory that the folder's files tell."""
+    unet = model_files.read_json(folder / "unet" / "config.json")
+    vae = model_files.read_json(folder / "vae" / "config.json")
+    latent_px = 2 ** (len(vae["block_out_channels"]) - 1)
+    size_px = unet["sample_size"] * latent_px
+    # On a GPU the weights take 16 bits each; plain files mostly hold 32.
+    weights_gb = sum(w.stored_bytes * (1 if w.variant else 0.5) for w in weights.values()) / 1e9
+    # Decoding takes about 4 GB at 1024 px, and as the area elsewhere.
+    memory_gb = weights_gb + 4.0 * (size_px / 1024) ** 2
+    return dataclasses.replace(preset, size_px=size_px, gpu_memory_gb=round(memory_gb, 1))
+
+
+def _place(pipeline: Any, device: torch.device, needed_gb: float) -> bool:
+    """Move the pipeline to its device; True if its parts had to stay in main memory."""
+    free_gb = free_memory_gb(device)
+    offload = free_gb is not None and free_gb < needed_gb
+    if offload:
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    return offload
+
+
+def _assemble(folder: Path, weights: dict[str, model_files.Weights], dtype: torch.dtype) -> Any:
+    """The pipeline from its parts, on the CPU; safetensors only, no code from the folder."""
+    with _quiet_loading():
+        import diffusers
+        import transformers
+
+        classes = {
+            "text_encoder": transformers.CLIPTextModel,
+            "text_encoder_2": transformers.CLIPTextModelWithProjection,
+            "unet": diffusers.UNet2DConditionModel,
+            "vae": diffusers.AutoencoderKL,
+        }
+        parts = {part: _load_part(classes[part], found, dtype) for part, found in weights.items()}
+        for part in ("tokenizer", "tokenizer_2"):
+            parts[part] = transformers.CLIPTokenizer.from_pretrained(
+                folder / part, local_files_only=True
+            )
+        index = model_files.read_json(folder / "model_index.json")
+        scheduler_class = getattr(diffusers, index["scheduler"][-1])
+        parts["scheduler"] = scheduler_class.from_pretrained(
+            folder / "scheduler", local_files_only=True
+        )
+        pipeline = diffusers.StableDiffusionXLPipeline(
+            **parts,
+            force_zeros_for_empty_prompt=index.get("force_zeros_for_empty_prompt", True),
+            add_watermarker=False,
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _load_part(part_class: Any, weights: model_files.Weights, dtype: torch.dtype) -> Any:
+    """One part with all its weights; raises UsageError if the files lack some of them."""
+    import diffusers
+
+    # diffusers 0.39 knows only the old name of the argument; transformers 5 wants the new one.
+    is_old = part_class.__module__.startswith("diffusers") and (
+        diffusers.__version__.startswith("0.39.")
+    )
+    try:
+        part, report = part_class.from_pretrained(
+            weights.folder,
+            variant=weights.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **{"torch_dtype" if is_old else "dtype": dtype},
+        )
+    except (OSError, RuntimeError, ValueError) as problem:
+        first_line = str(problem).strip().splitlines()[0]
+        raise UsageError(
+            f"{weights.folder}: its weights do not fit its config ({first_line})"
+        ) from problem
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise UsageError(
+            f"{weights.folder}: its weights lack {len(missing)} tensors, such as {missing[0]}; "
+            "download the model again"
+        )
+    return part.eval()
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Hold back transformers' bars and its notices about torchvision, then restore both.
+
+    Importing diffusers makes it ask for image processors that this library does not use.
+    """
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
