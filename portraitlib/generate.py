@@ -1,0 +1,327 @@
+"""Draw portraits with a loaded model, and draw them again from a recipe."""
+
+from __future__ import annotations
+
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from portraitlib.device import pick_device, seeded_generators, seeded_noise
+from portraitlib.models import Model, load_model
+from portraitlib.portrait import Portrait
+from portraitlib.settings import Sampling, UsageError
+
+OnStep = Callable[[int, int], None]
+
+DEFAULT_SAMPLING = Sampling()
+PROMPTS_KEPT = 32  # encoded prompts that a model keeps; 1.3 MB each with SDXL in float16
+LIBRARIES = ("portraitlib", "torch", "diffusers", "transformers", "numpy", "pillow")
+# The entries of a recipe that have to be the same for the same pixels, besides its settings.
+REPRODUCING = ("model_revision", "vae", "adapter", "device", "dtype", "cpu_threads", "versions")
+SETTINGS = tuple(setting.name for setting in fields(Sampling))
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """What the text encoders make of a prompt, ready for the UNet.
+
+    tensors: the pipeline's arguments prompt_embeds (1, tokens, width), pooled_prompt_embeds
+        (1, width) and, with guidance, the same two for the negative prompt.
+    dropped: setting -> the words of it that did not fit.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    dropped: dict[str, list[str]]
+
+
+def text_to_image(
+    model: Model,
+    prompt: str,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    *,
+    on_step: OnStep | None = None,
+) -> list[Portrait]:
+    """Draw `sampling.num_images` portraits of what the prompt says, in one batch.
+
+    Image i is drawn from the noise of seed + i, as it would be alone: a batch and single pictures
+    agree up to rounding, which moves a few in 10,000 channel values by one of 255 levels.
+    on_step: called after each denoising step with (step, total), step from 1 to total.
+
+    Warns which words fall away when a prompt is longer than the text encoders read.
+    Raises UsageError for an empty prompt, a size that does not fit the model, or too little memory.
+    Latent diffusion: https://arxiv.org/abs/2112.10752, SDXL: https://arxiv.org/abs/2307.01952.
+    """
+    check_inputs(model, prompt, sampling)
+    settings = fill_defaults(model, sampling)
+    encoded = encode_prompt(model, prompt, settings)
+    warn_of_dropped_words(encoded)
+    generators = seeded_generators(settings.seed, settings.num_images)
+    started_s = time.perf_counter()
+    with one_line_when_memory_is_short(settings):
+        pixels = model.pipeline(
+            **encoded.tensors,
+            num_images_per_prompt=settings.num_images,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            width=settings.size_px,
+            height=settings.size_px,
+            latents=_noise(model, settings, generators),
+            generator=generators,  # for samplers that add noise on the way
+            output_type="np",
+            **step_arguments(on_step),
+        ).images
+    seconds = (time.perf_counter() - started_s) / settings.num_images
+    return [
+        Portrait(image, write_recipe(model, prompt, settings, encoded, index, seconds))
+        for index, image in enumerate(to_images(pixels, model))
+    ]
+
+
+def rerun(recipe: dict[str, Any] | Portrait, model: Model | None = None) -> Portrait:
+    """Draw a portrait again: the same pixels on the same machine with the same libraries.
+
+    A portrait that was drawn in a batch is drawn in the whole batch again, because the last bits
+    of its numbers depend on it.
+    model: a loaded model to use; None loads the one that the recipe names.
+
+    Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something.
+    """
+    recipe = recipe.recipe if isinstance(recipe, Portrait) else recipe
+    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING}
+    missing = sorted(needed - set(recipe))
+    if missing or recipe["function"] != "text_to_image":
+        raise UsageError(
+            f"recipe: expected one that text_to_image wrote, got {recipe.get('function')!r}"
+            + (f" without {', '.join(missing)}" if missing else "")
+        )
+    batch = Sampling(**{name: recipe[name] for name in SETTINGS} | {"seed": recipe["batch_seed"]})
+    index = recipe["seed"] - batch.seed
+    if index not in range(batch.num_images):
+        raise UsageError(
+            f"recipe: seed {recipe['seed']} is not in its batch of {batch.num_images} from "
+            f"{batch.seed}"
+        )
+    again = text_to_image(model or _model_of(recipe), recipe["prompt"], batch)[index]
+    changed = _differences(recipe, again.recipe)
+    if changed:
+        warnings.warn(
+            f"the picture may differ from the recipe's: {'; '.join(changed)}", stacklevel=2
+        )
+    return again
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is not as it was, among the entries that pixels depend on."""
+    pairs = {name: (then[name], now[name]) for name in REPRODUCING if name != "versions"}
+    for library, current in now["versions"].items():
+        pairs[library] = (then["versions"].get(library), current)
+    return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
+
+
+def _model_of(recipe: dict[str, Any]) -> Model:
+    """The model that a recipe names, on the recipe's device where that is here."""
+    if recipe.get("adapter") is not None:
+        raise UsageError(
+            f"recipe: drawn with the adapter {recipe['adapter']}; give the model with it loaded"
+        )
+    from_hub = not str(recipe["model_revision"]).startswith("sha256:")
+    revision = recipe["model_revision"] if from_hub else None
+    try:
+        device = pick_device(recipe["device"])
+    except UsageError:  # the recipe is from another machine; rerun warns of what differs
+        return load_model(recipe["model"], revision=revision)
+    return load_model(recipe["model"], device, dtype=recipe["dtype"], revision=revision)
+
+
+def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
+    """Raise UsageError for what cannot be drawn, before anything is computed."""
+    if not isinstance(model, Model):
+        raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UsageError(
+            f"prompt: got {prompt!r}, expected words that say what to draw; "
+            "try 'portrait of a man, smiling'"
+        )
+    if not isinstance(sampling, Sampling):
+        raise UsageError(f"sampling: got {sampling!r}, expected Sampling(...)")
+    if sampling.size_px is not None and sampling.size_px % model.size_multiple_px:
+        raise UsageError(
+            f"Sampling.size_px: got {sampling.size_px}, expected a multiple of "
+            f"{model.size_multiple_px} for {model.name}; try {model.preset.size_px}"
+        )
+
+
+def fill_defaults(model: Model, sampling: Sampling) -> Sampling:
+    """The sampling with the defaults of the model's preset in place of None."""
+    defaults = {
+        name: getattr(model.preset, name)
+        for name in ("num_inference_steps", "guidance_scale", "size_px")
+        if getattr(sampling, name) is None
+    }
+    return replace(sampling, **defaults)
+
+
+def encode_prompt(model: Model, prompt: str, settings: Sampling) -> EncodedPrompt:
+    """The prompt and negative prompt as the UNet takes them; computed once, then remembered."""
+    guided = settings.guidance_scale is None or settings.guidance_scale > 1
+    negative_prompt = settings.negative_prompt if guided else ""
+    key = (prompt, negative_prompt, guided)
+    if key in model.prompts:
+        model.prompts.move_to_end(key)
+        return model.prompts[key]
+    kept, dropped = fit_words(model, prompt)
+    negative_kept, negative_dropped = fit_words(model, negative_prompt)
+    with torch.no_grad():
+        embeds, negative_embeds, pooled, negative_pooled = model.pipeline.encode_prompt(
+            kept,
+            device=model.device,
+            do_classifier_free_guidance=guided,
+            # None lets the model's own config say what "no negative prompt" is.
+            negative_prompt=negative_kept or None,
+        )
+    tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+    if guided:
+        tensors["negative_prompt_embeds"] = negative_embeds
+        tensors["negative_pooled_prompt_embeds"] = negative_pooled
+    encoded = EncodedPrompt(tensors, {"prompt": dropped, "negative_prompt": negative_dropped})
+    model.prompts[key] = encoded
+    while len(model.prompts) > PROMPTS_KEPT:
+        model.prompts.popitem(last=False)
+    return encoded
+
+
+def fit_words(model: Model, text: str) -> tuple[str, list[str]]:
+    """The text as far as both text encoders read it (77 tokens), and the words that fall away.
+
+    It is cut between words, as half a word would say something else; only a first word that is
+    too long by itself is left for the tokenizer to cut.
+    """
+    tokenizers = (model.pipeline.tokenizer, model.pipeline.tokenizer_2)
+
+    def fits(part: str) -> bool:
+        # verbose=False: this asks for the length and wants no warning about it.
+        return all(len(t(part, verbose=False).input_ids) <= t.model_max_length for t in tokenizers)
+
+    if fits(text):
+        return text, []
+    words = text.split()
+    fitting, too_many = 0, len(words)
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        if fits(" ".join(words[:middle])):
+            fitting = middle
+        else:
+            too_many = middle
+    return " ".join(words[: max(fitting, 1)]), words[fitting:]
+
+
+def warn_of_dropped_words(encoded: EncodedPrompt) -> None:
+    """Say which words do not reach the model."""
+    for name, words in encoded.dropped.items():
+        if words:
+            warnings.warn(
+                f"{name}: longer than the 77 tokens that the model reads; "
+                f"these words fall away: {' '.join(words)}",
+                stacklevel=3,
+            )
+
+
+def _noise(model: Model, settings: Sampling, generators: list[torch.Generator]) -> torch.Tensor:
+    """Where denoising starts, (batch, 4, height/8, width/8)."""
+    assert settings.size_px is not None
+    latent_size = settings.size_px // model.pipeline.vae_scale_factor
+    channels = model.pipeline.unet.config.in_channels
+    shape = (channels, latent_size, latent_size)
+    return seeded_noise(generators, shape, model.device, model.dtype)
+
+
+def step_arguments(on_step: OnStep | None) -> dict[str, Any]:
+    """The arguments that make a diffusers pipeline report its steps to `on_step`."""
+    if on_step is None:
+        return {}
+
+    def report(pipeline: Any, index: int, timestep: Any, tensors: dict) -> dict:
+        on_step(index + 1, pipeline.num_timesteps)
+        return tensors
+
+    return {"callback_on_step_end": report, "callback_on_step_end_tensor_inputs": []}
+
+
+@contextmanager
+def one_line_when_memory_is_short(settings: Sampling) -> Iterator[None]:
+    """Turn torch's out-of-memory report into a UsageError that says what to change."""
+    try:
+        yield
+    except RuntimeError as problem:  # torch.OutOfMemoryError is one, the CPU's allocator another
+        text = str(problem)
+        if "out of memory" not in text and "can't allocate memory" not in text:
+            raise
+        raise UsageError(
+            f"out of memory while drawing {settings.num_images} pictures of {settings.size_px} px; "
+            "try a smaller num_images or size_px"
+        ) from problem
+
+
+def to_images(pixels: np.ndarray, model: Model) -> list[Image.Image]:
+    """Pictures from numbers between 0 and 1, (batch, height, width, 3)."""
+    if not np.isfinite(pixels).all():
+        raise UsageError(
+            f"{model} computed values that are not numbers; try "
+            f'load_model("{model.name}", dtype="float32")'
+        )
+    return [Image.fromarray(picture) for picture in (pixels * 255).round().astype(np.uint8)]
+
+
+def write_recipe(
+    model: Model,
+    prompt: str,
+    settings: Sampling,
+    encoded: EncodedPrompt,
+    index: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Everything that made picture `index` of a batch, as a plain dict of JSON values.
+
+    seed: the picture's own. batch_seed: of the batch's first picture. seconds: per picture.
+    """
+    preset = model.preset
+    return {
+        "function": "text_to_image",
+        "prompt": prompt,
+        **asdict(settings),
+        "seed": settings.seed + index,
+        "batch_seed": settings.seed,
+        "scheduler": type(model.pipeline.scheduler).__name__,
+        "model": model.name,
+        "model_revision": model.revision,
+        "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
+        "adapter": None,
+        "device": str(model.device),
+        "dtype": model.dtype_name,
+        "cpu_threads": torch.get_num_threads(),
+        "versions": dict(library_versions()),
+        "dropped_words": {name: list(words) for name, words in encoded.dropped.items()},
+        "seconds": round(seconds, 4),
+    }
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """The versions that made a picture: Python and the libraries that compute."""
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:  # a checkout that was not installed
+            versions[library] = "unknown"
+    return versions
