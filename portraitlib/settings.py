@@ -55,18 +55,26 @@ def check_number(owner: str, name: str, value: Any, allowed: Range) -> int | flo
     Numpy numbers are taken; NaN, infinities, booleans, text and fractions of a whole number
     are not.
     """
-    number: int | float | None = None
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        if not allowed.whole:
-            number = float(value)
-        elif value == int(value):
-            number = int(value)
+    number = _plain_number(value, allowed.whole)
     fits = number is not None and allowed.low <= number <= allowed.high
     if number is None or not fits or (allowed.whole and number % allowed.multiple):
         raise UsageError(
             f"{owner}.{name}: got {value!r}, expected {allowed}; try {allowed.example}"
         )
     return number
+
+
+def _plain_number(value: Any, whole: bool) -> int | float | None:
+    """A finite int (if whole) or float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    if not math.isfinite(number) or (whole and not number.is_integer()):
+        return None
+    return int(number) if whole else number
 
 
 @dataclass(frozen=True)

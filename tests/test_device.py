@@ -45,8 +45,6 @@ def test_noise_of_a_batch_is_the_noise_of_its_seeds():
     batch = devices.seeded_noise(devices.seeded_generators(5, 3), shape, cpu, torch.float32)
     for index in range(3):
         alone = devices.seeded_generators(5 + index, 1)
-        assert torch.equal(
-            batch[index], devices.seeded_noise(alone, shape, cpu, torch.float32)[0]
-        )
+        assert torch.equal(batch[index], devices.seeded_noise(alone, shape, cpu, torch.float32)[0])
     halves = devices.seeded_noise(devices.seeded_generators(5, 3), shape, cpu, torch.float16)
     assert torch.equal(halves, batch.half())

@@ -26,6 +26,7 @@ from portraitlib.settings import RANGES
         ("size_px", 8192),
         ("seed", -1),
         ("seed", 2**32),
+        ("seed", 10**400),
         ("seed", None),
         ("seed", True),
         ("num_images", 0),
