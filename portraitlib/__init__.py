@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
-    from portraitlib.batch import save_results
+    from portraitlib.gallery import save_results
     from portraitlib.generate import rerun, text_to_image
     from portraitlib.models import PRESETS, Model, Preset, load_model
     from portraitlib.portrait import Portrait
@@ -36,7 +36,7 @@ _HOMES = {
     "sweep": "sweep",
     "SweepTable": "sweep",
     "show_grid": "show",
-    "save_results": "batch",
+    "save_results": "gallery",
 }
 
 __all__ = [
