@@ -167,9 +167,8 @@ def _caption(recipe: Mapping[str, Any]) -> str:
         "guidance_scale": "guidance {:g}",
         "negative_prompt": "not: {}",
     }
-    return " · ".join(
-        form.format(recipe[key]) for key, form in words.items() if recipe.get(key, "")
-    )
+    said = {key: recipe[key] for key in words if recipe.get(key) not in (None, "")}
+    return " · ".join(words[key].format(value) for key, value in said.items())
 
 
 def _figure(value: Any) -> str:

@@ -1,0 +1,163 @@
+"""The notebooks of the series keep their template, and their outputs belong to their code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import nbformat
+import pytest
+
+from portraitlib import address, batch, execution
+from portraitlib.gallery import opening_words
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
+each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
+
+# Places of somebody's machine; /content is Colab's.
+MACHINE_PATH = re.compile(
+    r"(?<![\w.:/~-])/(?:home|root|Users|tmp|var|opt|usr|mnt|work|workspace|content)/\S+|[A-Z]:\\\\"
+)
+
+
+@cache
+def read(name: str) -> Any:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(name: str) -> list[Any]:
+    return [cell for cell in read(name).cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def prose(name: str) -> list[str]:
+    return [cell.source for cell in read(name).cells if cell.cell_type == "markdown"]
+
+
+def python_of(cell: Any) -> ast.Module:
+    """The Python of a cell, its magics and shell lines left out."""
+    lines = [re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in cell.source.splitlines()]
+    return ast.parse("\n".join(lines))
+
+
+def outputs_text(name: str) -> list[str]:
+    texts = []
+    for cell in code_cells(name):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            texts += [output.get("text", "")]
+            texts += [value for kind, value in data.items() if kind.startswith("text/")]
+    return texts
+
+
+def shows_picture(cell: Any) -> bool:
+    return cell.cell_type == "code" and any(
+        kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})
+    )
+
+
+# --- the template --------------------------------------------------------------------------------
+
+
+@each_notebook
+def test_it_opens_with_a_title_a_badge_and_a_reason(name):
+    nbformat.validate(read(name))
+    title, why = opening_words(read(name))
+    assert title != "Untitled" and len(why.split()) >= 10
+    assert any("colab.research.google.com" in text for text in prose(name)[:2])
+
+
+@each_notebook
+def test_the_install_cell_acts_in_colab_only_and_leaves_torch_alone(name):
+    installs = [cell for cell in code_cells(name) if "pip install" in cell.source]
+    assert len(installs) == 1 and "google.colab" in installs[0].source
+    assert not re.search(r"pip install[^\n]*\btorch\b", installs[0].source)
+
+
+@each_notebook
+def test_one_parameters_cell_says_name_type_value_and_meaning(name):
+    (cell,) = [c for c in code_cells(name) if "parameters" in c.metadata.get("tags", [])]
+    lines = cell.source.splitlines()
+    for node in python_of(cell).body:
+        assert isinstance(node, ast.AnnAssign) and node.value is not None, ast.unparse(node)
+        ast.literal_eval(node.value)  # no derived values
+        assert any("#" in line for line in lines[node.lineno - 1 : node.end_lineno])
+
+
+@each_notebook
+def test_cells_are_short_and_define_little(name):
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(name)]
+    assert max(lengths) <= 25 and median(lengths) <= 6
+    for cell in code_cells(name):
+        for node in ast.walk(python_of(cell)):
+            assert not isinstance(node, ast.ClassDef)
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 10, f"{node.name} belongs elsewhere"
+
+
+@each_notebook
+def test_prose_stands_between_pictures(name):
+    cells = read(name).cells
+    pictured = [index for index, cell in enumerate(cells) if shows_picture(cell)]
+    assert pictured
+    for first, second in zip(pictured, pictured[1:], strict=False):
+        between = [cell.cell_type for cell in cells[first + 1 : second]]
+        assert "markdown" in between, f"cells {first} and {second}"
+
+
+@each_notebook
+def test_it_ends_with_results_and_next(name):
+    headings = re.findall(r"^#+ +(?:\d+\. *)?(\w+)", "\n".join(prose(name)), flags=re.MULTILINE)
+    assert headings[-2:] == ["Results", "Next"]
+
+
+# --- the stored outputs --------------------------------------------------------------------------
+
+
+@each_notebook
+def test_outputs_are_whole_and_in_order(name):
+    counts = [cell.execution_count for cell in code_cells(name)]
+    assert counts == list(range(1, len(counts) + 1))
+    kinds = {output.output_type for cell in code_cells(name) for output in cell.outputs}
+    assert "error" not in kinds
+
+
+@each_notebook
+def test_outputs_hold_nothing_of_one_machine_or_moment(name):
+    text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert len(text.encode()) <= 1_000_000
+    assert execution.WIDGET not in text and "widgets" not in read(name).metadata
+    assert "papermill" not in read(name).metadata and "iopub" not in text
+    found = [match.group() for out in outputs_text(name) for match in MACHINE_PATH.finditer(out)]
+    assert not found
+
+
+@each_notebook
+def test_outputs_belong_to_the_code_beside_them(name):
+    stamp = read(name).metadata.get(batch.STAMP, {})
+    assert stamp.get("source") == address.source_hash(read(name)), "run `make notebooks`"
+    assert stamp.get("weights") == address.weights_hash(), "new weights: run `make notebooks`"
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+@each_notebook
+def test_the_demo_knows_the_notebook_and_its_parameters(name):
+    parameters = {**batch.DEMO[name], "output_dir": "results"}
+    execution.check_parameters(FOLDER / f"{name}.ipynb", parameters)
+
+
+@pytest.mark.slow
+def test_the_series_runs_from_top_to_bottom(tmp_path):
+    if not NOTEBOOKS:
+        pytest.skip("no notebooks yet")
+    report = batch.demo(tmp_path / "demo")
+    assert [row["notebook"] for row in report["notebooks"]] == NOTEBOOKS
+    for row in report["notebooks"]:
+        assert row["pictures"] > 0 and row["figures"], row["notebook"]
+        assert len(list((tmp_path / "demo" / row["notebook"]).glob("*.png"))) == row["pictures"]
