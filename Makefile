@@ -51,7 +51,7 @@ trouble=$$($(BIN)/python -c 'import cv2' 2>&1) || case "$$trouble" in \
 *"shared object file"*|*libGL*) \
   version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))'); \
   echo "opencv-python cannot load the system's libGL: opencv-python-headless $$version takes its place."; \
-  $(BIN)/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless; \
+  $(BIN)/python -m pip uninstall -qq --yes opencv-python opencv-python-headless; \
   $(BIN)/python -m pip install --quiet -c constraints.txt "opencv-python-headless==$$version";; \
 *) echo "$$trouble" >&2; exit 1;; esac
 endef

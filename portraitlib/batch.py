@@ -21,6 +21,7 @@ from portraitlib.execution import (
     NotebookFailed,
     Say,
     check_writable,
+    environment,
     execute,
     near,
     project_folder,
@@ -39,7 +40,13 @@ __all__ = ["DEMO", "NotebookFailed", "demo", "find_notebooks", "refresh_notebook
 
 # Notebook -> the parameters with which the whole series runs in minutes on two cores.
 DEMO: dict[str, dict[str, Any]] = {
-    "01_text_to_image": {"model_name": "mini", "num_images": 1},
+    "01_text_to_image": {
+        "model_name": "mini",
+        "num_images": 1,
+        "num_people": 6,
+        "step_counts": [2, 8, 32],
+        "guidance_scales": [1.0, 4.0, 12.0],
+    },
 }
 
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
@@ -151,7 +158,8 @@ def refresh_notebooks(
         if not force and node.metadata.get(STAMP, {}).get("address") == notebook_address(node, {}):
             say(f"{path.stem}: its outputs stand")
             continue
-        run = execute(path, {}, again=force, say=say)
+        with environment(CUDA_VISIBLE_DEVICES=""):  # where there is no GPU, the default is `mini`
+            run = execute(path, {}, again=force, say=say)
         if source_hash(nbformat.read(path, as_version=4)) != source_hash(node):
             say(f"{path.stem}: was edited while it ran; its outputs are not stored, run this again")
             continue

@@ -113,16 +113,16 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
         where = f"{notebook.name}, parameter {name}"
         if name not in known:
             raise UsageError(f"{where}: the notebook has no such parameter; {near(name, known)}")
-        expected = known[name]["inferred_type_name"]
-        if not _fits(value, expected):
+        expected, default = known[name]["inferred_type_name"], known[name]["default"]
+        if not (_fits(value, expected) or (value is None and default == "None")):
             raise UsageError(
                 f"{where}: got {value!r} ({type(value).__name__}), expected {expected}; "
-                f"try {known[name]['default']}"
+                f"try {default}"
             )
 
 
 def _fits(value: Any, annotation: str) -> bool:
-    """Whether a value is of the type that a parameters cell names, such as `float | None`."""
+    """Whether a value is of the type that a parameters cell names, such as `list[int]`."""
     kinds: dict[str, tuple[type, ...]] = {
         "int": (int,),
         "float": (int, float),
@@ -131,14 +131,11 @@ def _fits(value: Any, annotation: str) -> bool:
         "list": (list,),
         "tuple": (tuple, list),
         "dict": (dict,),
-        "None": (type(None),),
     }
-    names = [part.split("[")[0].strip() for part in annotation.split("|")]
-    if annotation == "None" or any(name not in kinds for name in names):
-        return True  # no annotation, or one that is not in this table
-    if isinstance(value, bool) and "bool" not in names:
-        return False
-    return any(isinstance(value, kinds[name]) for name in names)
+    kind = annotation.split("[")[0].strip()
+    if kind not in kinds:
+        return True  # papermill says "None" where there is no annotation
+    return isinstance(value, kinds[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
 def _papermill() -> Any:
@@ -199,7 +196,7 @@ def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: st
 
     bar = {"desc": name, "mininterval": 0.5 if sys.stderr.isatty() else 10.0}
     try:
-        with _importable_here():
+        with environment():
             return _papermill().execute_notebook(
                 node,
                 None,  # papermill does not write whole files; the caller does
@@ -218,17 +215,17 @@ def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: st
 
 
 @contextlib.contextmanager
-def _importable_here() -> Iterator[None]:
-    """Let the kernels started meanwhile import this copy of the library, installed or not."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), before]))
+def environment(**changes: str) -> Iterator[None]:
+    """Meanwhile, start kernels with these environment variables and this copy of the library."""
+    path = os.environ.get("PYTHONPATH")
+    changes["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), path]))
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 # --- tidying -------------------------------------------------------------------------------------

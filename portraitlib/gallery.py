@@ -90,10 +90,11 @@ a { color: var(--accent); }
 .prompt { font-style: italic; }
 section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 1.8rem; }
 .grid { display: flex; flex-wrap: wrap; gap: .9rem; }
-figure { margin: 0; width: 11rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  overflow: hidden; }
+figure { margin: 0; width: 11rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px; overflow: hidden; }
 figure img { display: block; width: 100%; }
 figcaption { padding: .4rem .6rem .5rem; }
+img.chart { max-width: 100%; border-radius: 10px; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; }
 td { border-bottom: 1px solid var(--line); padding: .2rem 1.6rem .2rem 0; }
 td + td { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; }
@@ -144,19 +145,31 @@ def _section(folder: Path, row: Mapping[str, Any]) -> Iterable[str]:
             yield f"<tr><td>{escape(label)}</td><td>{escape(_figure(value))}</td></tr>"
         yield "</table>"
     portraits = read_results(folder / name)["portraits"] if row["pictures"] else []
-    for (heading, prompt), group in groupby(
-        portraits, key=lambda entry: (entry["heading"], entry["recipe"].get("prompt", ""))
-    ):
-        yield f"<h3>{escape(heading)}</h3>" if heading else "<h3></h3>"
-        yield f'<p class="soft prompt">{escape(prompt)}</p><div class="grid">'
-        for entry in group:
-            link = f"{escape(name)}/{escape(entry['file'])}"
-            yield (
-                f'<figure><a href="{link}"><img loading="lazy" src="{link}" alt="{escape(prompt)}">'
-                f"</a><figcaption>{escape(_caption(entry['recipe']))}</figcaption></figure>"
-            )
-        yield "</div>"
+    for heading, entries in groupby(portraits, key=lambda entry: entry["heading"]):
+        yield from _pictures(name, heading, list(entries))
+    shown = {entry["file"] for entry in portraits}
+    for path in sorted((folder / name).glob("*.png")):
+        if path.name not in shown:
+            link = escape(f"{name}/{path.name}")
+            yield f'<p><a href="{link}"><img class="chart" src="{link}" alt="a chart"></a></p>'
     yield "</section>"
+
+
+def _pictures(name: str, heading: str, entries: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """The pictures under one heading; a prompt that they share is said once."""
+    prompts = {entry["recipe"].get("prompt", "") for entry in entries}
+    yield f"<h3>{escape(heading)}</h3>"
+    if len(prompts) == 1:
+        yield f'<p class="soft prompt">{escape(*prompts)}</p>'
+    yield '<div class="grid">'
+    for entry in entries:
+        link, prompt = escape(f"{name}/{entry['file']}"), entry["recipe"].get("prompt", "")
+        own = f'<span class="prompt">{escape(prompt)}</span><br>' if len(prompts) > 1 else ""
+        yield (
+            f'<figure><a href="{link}"><img loading="lazy" src="{link}" alt="{escape(prompt)}">'
+            f"</a><figcaption>{own}{escape(_caption(entry['recipe']))}</figcaption></figure>"
+        )
+    yield "</div>"
 
 
 def _caption(recipe: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import nbformat
+import papermill
 import pytest
 
 from portraitlib import address, batch, execution
@@ -89,6 +90,14 @@ def test_one_parameters_cell_says_name_type_value_and_meaning(name):
 
 
 @each_notebook
+def test_papermill_sees_every_parameter(name):
+    (cell,) = [c for c in code_cells(name) if "parameters" in c.metadata.get("tags", [])]
+    written = {ast.unparse(node.target) for node in python_of(cell).body}
+    # It reads neither `str | None` nor Optional without an import: write `name: str = None`.
+    assert set(papermill.inspect_notebook(FOLDER / f"{name}.ipynb")) == written
+
+
+@each_notebook
 def test_cells_are_short_and_define_little(name):
     lengths = [len(cell.source.splitlines()) for cell in code_cells(name)]
     assert max(lengths) <= 25 and median(lengths) <= 6
@@ -141,6 +150,11 @@ def test_outputs_belong_to_the_code_beside_them(name):
     stamp = read(name).metadata.get(batch.STAMP, {})
     assert stamp.get("source") == address.source_hash(read(name)), "run `make notebooks`"
     assert stamp.get("weights") == address.weights_hash(), "new weights: run `make notebooks`"
+
+
+@each_notebook
+def test_outputs_are_those_of_the_embedded_model(name):
+    assert any("mini on cpu" in text for text in outputs_text(name))
 
 
 # --- running -------------------------------------------------------------------------------------
