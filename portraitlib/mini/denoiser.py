@@ -1,0 +1,154 @@
+"""Trains the denoising network on the latents of drawn portraits and the words for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .architecture import SIZE_PX, new_scheduler, new_unet
+from .autoencoder import to_tensor
+from .drawings import Drawings
+from .text import TextPair, encode
+from .training import Average, Progress, load_state, rate_at, save_state
+from .words import caption
+
+RATE = 8e-4
+BATCH = 16
+CAPTIONS_EACH = 3
+NO_CAPTION = 0.1  # the share of samples whose caption is left out, for guidance
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Drawings as the denoiser sees them, 16-bit.
+
+    means and spreads of the scaled latents, (n, 4, height, width); states (n, captions, 77, 192)
+    and pooled (n, captions, 128) of their captions, and the same of the empty caption.
+    """
+
+    means: torch.Tensor
+    spreads: torch.Tensor
+    states: torch.Tensor
+    pooled: torch.Tensor
+    empty_states: torch.Tensor
+    empty_pooled: torch.Tensor
+
+
+@torch.no_grad()
+def scaling_factor(vae: Any, drawings: Drawings) -> float:
+    """One over the spread of the latents, so that the denoiser sees unit variance."""
+    latents = vae.encode(to_tensor(drawings.images[:512]).to(vae.device)).latent_dist.mode()
+    return float(1 / latents.std())
+
+
+@torch.no_grad()
+def encode_drawings(vae: Any, tokenizer: Any, pair: TextPair, drawings: Drawings) -> Encoded:
+    """Encode every picture once and `CAPTIONS_EACH` captions for it."""
+    rows: list[list[torch.Tensor]] = [[], [], [], []]
+    for start in range(0, len(drawings), 50):
+        chunk = range(start, min(start + 50, len(drawings)))
+        latent = vae.encode(
+            to_tensor(drawings.images[start : chunk.stop]).to(vae.device)
+        ).latent_dist
+        texts = []
+        for i in chunk:
+            rng = np.random.default_rng((3, i))
+            look = drawings.look(i)
+            texts += [
+                caption(look, rng, drop=float(rng.uniform(0, 0.6))) for _ in range(CAPTIONS_EACH)
+            ]
+        states, pooled = encode(tokenizer, pair, texts)
+        scale = vae.config.scaling_factor
+        parts = (
+            latent.mean * scale,
+            latent.std * scale,
+            states.unflatten(0, (-1, CAPTIONS_EACH)),
+            pooled.unflatten(0, (-1, CAPTIONS_EACH)),
+        )
+        for row, part in zip(rows, parts, strict=True):
+            row.append(part.half().cpu())
+    empty_states, empty_pooled = encode(tokenizer, pair, [""])
+    return Encoded(
+        *(torch.cat(row) for row in rows), empty_states[0].half(), empty_pooled[0].half()
+    )
+
+
+def train_denoiser(folder: Path, encoded: Encoded, steps: int, *, device: str = "cpu") -> None:
+    """Train for `steps` steps in all, going on from the state in `folder`.
+
+    v-prediction (Salimans and Ho 2022), weighted by the signal-to-noise ratio cut at 5 (Hang et
+    al. 2023), on a schedule that ends in pure noise (Lin et al. 2023).
+    """
+    torch.manual_seed(0)
+    unet = new_unet().to(device)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    average = Average(unet, 0.9995)
+    note = load_state(folder, unet, average, optimizer)
+    progress = Progress("denoiser", steps, curve=note.get("curve", []))
+    kept = new_scheduler().alphas_cumprod.to(device)
+    smooth = None
+    for step in range(note.get("step", 0), steps):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * rate_at(step, steps)
+        loss = _loss(unet, encoded, kept, step, device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        value = loss.detach()
+        smooth = value if smooth is None else smooth.lerp(value, 0.01)
+        if step % 20 == 0 or step == steps - 1:
+            progress(step, loss=smooth.item())
+        if step % 500 == 499 or step == steps - 1:
+            save_state(
+                folder, unet, average, optimizer, {"step": step + 1, "curve": progress.curve}
+            )
+
+
+def _loss(unet: Any, encoded: Encoded, kept: torch.Tensor, step: int, device: str) -> torch.Tensor:
+    rng = np.random.default_rng((4, step))
+    noise_rng = torch.Generator().manual_seed(step)
+    chosen = torch.from_numpy(rng.integers(len(encoded.means), size=BATCH))
+    which = torch.from_numpy(rng.integers(CAPTIONS_EACH, size=BATCH))
+    shape = (BATCH, *encoded.means.shape[1:])
+    spread = torch.randn(shape, generator=noise_rng) * encoded.spreads[chosen].float()
+    latents = (encoded.means[chosen].float() + spread).to(device)
+    noise = torch.randn(shape, generator=noise_rng).to(device)
+    states, pooled = encoded.states[chosen, which], encoded.pooled[chosen, which]
+    silent = torch.from_numpy(rng.random(BATCH) < NO_CAPTION)
+    states[silent], pooled[silent] = encoded.empty_states, encoded.empty_pooled
+    # One time step in each sixteenth of the range: the same spread in every batch.
+    times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) / BATCH * 1000).astype(int))
+    times = times.to(device)
+    a = kept[times][:, None, None, None]
+    noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
+    wanted = a.sqrt() * noise - (1 - a).sqrt() * latents
+    sizes = torch.tensor([[SIZE_PX, SIZE_PX, 0, 0, SIZE_PX, SIZE_PX]], device=device).repeat(
+        BATCH, 1
+    )
+    got = unet(
+        noisy,
+        times,
+        encoder_hidden_states=states.float().to(device),
+        added_cond_kwargs={"text_embeds": pooled.float().to(device), "time_ids": sizes},
+    ).sample
+    ratio = kept[times] / (1 - kept[times])
+    weight = ratio.clamp(max=5) / (ratio + 1) + 0.2
+    return ((got - wanted).square().mean((1, 2, 3)) * weight).mean() / weight.mean()
+
+
+def trained_unet(folder: Path) -> Any:
+    """The averaged denoising network of the state in `folder`."""
+    unet = new_unet()
+    average = Average(unet)
+    if not load_state(folder, unet, average, torch.optim.AdamW(unet.parameters())):
+        raise FileNotFoundError(f"{folder}: no denoiser here; run the recipe's denoiser stage")
+    unet.load_state_dict(average.weights)
+    return unet.eval().requires_grad_(False)
