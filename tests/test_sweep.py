@@ -169,3 +169,14 @@ def test_progress_counts_the_combinations():
     seen = []
     sweep(draw, None, "a man", vary={"seed": [0, 1]}, on_step=lambda *step: seen.append(step))
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_a_sweep_of_the_embedded_model_gives_the_pictures_of_single_calls(mini):
+    from portraitlib.generate import text_to_image
+
+    quick = Sampling(seed=5, num_inference_steps=2)
+    table = sweep(text_to_image, mini, "a man", quick, vary={"guidance_scale": [1.0, 4.0]})
+    for row in table.rows:
+        (alone,) = text_to_image(mini, "a man", dataclasses.replace(quick, **row.settings))
+        assert row.portraits[0].image.tobytes() == alone.image.tobytes()
+    assert [record["guidance_scale"] for record in table.as_records()] == [1.0, 4.0]
