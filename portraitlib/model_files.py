@@ -207,29 +207,28 @@ def fetch_from_hub(
     after names and configs were checked. parts: as for `check_folder`.
     Raises UsageError in one line when the hub cannot be reached or does not have the model.
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import constants, try_to_load_from_cache
 
     parts = tuple(parts)
-    state = "not in the local cache"
-    try:
-        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
-        return folder, check_folder(folder, parts)
-    except LocalEntryNotFoundError:
-        pass
-    except UsageError:  # an unfinished download, or an unusable model: the hub's listing will tell
-        state = "only partly in the local cache"
+    known = "config.json" if parts == ("",) else "model_index.json"
+    cached = try_to_load_from_cache(source, known, revision=revision)
+    if isinstance(cached, str):
+        try:
+            return Path(cached).parent, check_folder(Path(cached).parent, parts)
+        except UsageError:
+            pass  # an unfinished download, or an unusable model: the hub's listing will tell
     if constants.HF_HUB_OFFLINE:
         raise UsageError(
-            f"{source}: {state}, and HF_HUB_OFFLINE forbids the network; unset it and load "
-            'the model once, or use the model in the package: load_model("mini")'
+            f"{source}: not, or not wholly, in the local cache, and HF_HUB_OFFLINE forbids the "
+            "network; unset it and load the model once, or use the model in the package: "
+            'load_model("mini")'
         )
     try:
         folder = _download(source, revision, parts)
     except UsageError:
         raise
     except Exception as problem:  # the hub's client raises a dozen kinds
-        raise UsageError(_why_not_fetched(source, revision, state, problem)) from problem
+        raise UsageError(_why_not_fetched(source, revision, problem)) from problem
     return folder, check_folder(folder, parts)
 
 
@@ -256,7 +255,7 @@ def _is_config(name: str, whole: bool) -> bool:
     return file.endswith((".json", ".txt")) and (folder == "" or whole and folder in PART_CLASSES)
 
 
-def _why_not_fetched(source: str, revision: str | None, state: str, problem: Exception) -> str:
+def _why_not_fetched(source: str, revision: str | None, problem: Exception) -> str:
     from huggingface_hub import errors
 
     if isinstance(problem, errors.GatedRepoError):
@@ -270,7 +269,7 @@ def _why_not_fetched(source: str, revision: str | None, state: str, problem: Exc
     else:
         first_line = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         reason = (
-            f"{state}, and the hub cannot be reached ({first_line}); connect and "
-            'try again, or use the model in the package: load_model("mini")'
+            f"not in the local cache, and downloading it failed ({first_line}); connect to the "
+            'network and try again, or use the model in the package: load_model("mini")'
         )
     return f"{source}: {reason}"

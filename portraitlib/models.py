@@ -185,7 +185,7 @@ def find_preset(name: str, revision: str | None = None) -> Preset:
                     "package again, or train them: python -m portraitlib.mini.recipe"
                 )
             return dataclasses.replace(preset, revision=revision or preset.revision)
-    if folder.is_dir():
+    if name.strip() and folder.is_dir():
         if revision is not None:
             raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
         return _generic_preset(name, str(folder), None)
@@ -261,7 +261,12 @@ def _assemble(folder: Path, weights: dict[str, model_files.Weights], dtype: torc
                 folder / part, local_files_only=True
             )
         index = model_files.read_json(folder / "model_index.json")
-        scheduler_class = getattr(diffusers, index["scheduler"][-1])
+        scheduler_class = getattr(diffusers, index["scheduler"][-1], None)
+        if scheduler_class is None:
+            raise UsageError(
+                f"{folder}: diffusers {diffusers.__version__} has no {index['scheduler'][-1]}; "
+                "try a newer diffusers"
+            )
         parts["scheduler"] = scheduler_class.from_pretrained(
             folder / "scheduler", local_files_only=True
         )
