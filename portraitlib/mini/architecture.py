@@ -33,10 +33,10 @@ UNET: dict[str, Any] = {
     "out_channels": LATENT_CHANNELS,
     "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 3),
     "up_block_types": (*("CrossAttnUpBlock2D",) * 3, "UpBlock2D"),
-    "block_out_channels": (48, 96, 128, 192),
+    "block_out_channels": (32, 64, 128, 192),
     "layers_per_block": 1,
     "transformer_layers_per_block": 1,
-    "attention_head_dim": (2, 3, 4, 6),  # heads at each level, as in SDXL's own configuration
+    "attention_head_dim": (1, 2, 4, 6),  # heads at each level, as in SDXL's own configuration
     "norm_num_groups": 16,
     "cross_attention_dim": sum(TEXT_WIDTHS),
     "use_linear_projection": True,

@@ -16,8 +16,8 @@ from .text import TextPair, encode
 from .training import Average, Progress, load_state, rate_at, save_state
 from .words import caption
 
-RATE = 8e-4
-BATCH = 16
+RATE = 1e-3
+BATCH = 24
 CAPTIONS_EACH = 3
 NO_CAPTION = 0.1  # the share of samples whose caption is left out, for guidance
 
@@ -84,7 +84,7 @@ def train_denoiser(folder: Path, encoded: Encoded, steps: int, *, device: str = 
     al. 2023), on a schedule that ends in pure noise (Lin et al. 2023).
     """
     torch.manual_seed(0)
-    unet = new_unet().to(device)
+    unet = new_unet().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
@@ -124,11 +124,12 @@ def _loss(unet: Any, encoded: Encoded, kept: torch.Tensor, step: int, device: st
     states, pooled = encoded.states[chosen, which], encoded.pooled[chosen, which]
     silent = torch.from_numpy(rng.random(BATCH) < NO_CAPTION)
     states[silent], pooled[silent] = encoded.empty_states, encoded.empty_pooled
-    # One time step in each sixteenth of the range: the same spread in every batch.
+    # One time step in each part of the range: the same spread in every batch.
     times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) / BATCH * 1000).astype(int))
     times = times.to(device)
     a = kept[times][:, None, None, None]
     noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
     wanted = a.sqrt() * noise - (1 - a).sqrt() * latents
     sizes = torch.tensor([[SIZE_PX, SIZE_PX, 0, 0, SIZE_PX, SIZE_PX]], device=device).repeat(
         BATCH, 1
