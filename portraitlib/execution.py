@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import json
 import os
 import shutil
@@ -190,11 +191,18 @@ def execute(
 
 
 def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: str) -> Any:
-    """Execute the cells in a kernel of this very environment, with a bar of cells on stderr."""
+    """Execute the cells in a kernel of this very environment; count them on stderr."""
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    bar = {"desc": name, "mininterval": 0.5 if sys.stderr.isatty() else 10.0}
+    terminal = sys.stderr.isatty()
+    bar = {
+        "desc": name,
+        "bar_format": "  {desc}: cell {n_fmt} of {total_fmt}, {elapsed}",
+        "file": sys.stderr if terminal else _Lines(),
+        "mininterval": 0.2 if terminal else 10.0,
+        "miniters": 1,
+    }
     try:
         with environment():
             return _papermill().execute_notebook(
@@ -204,6 +212,7 @@ def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: st
                 kernel_name="python3",
                 cwd=str(working),
                 progress_bar=bar,
+                extra_arguments=["--log-level=50"],  # what matters comes with the cells
             )
     except PapermillExecutionError as problem:
         trace = "\n".join(problem.traceback)
@@ -212,6 +221,15 @@ def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: st
         ) from None
     except DeadKernelError as problem:
         raise NotebookFailed(f"{name}: its kernel died; was memory short? ({problem})") from None
+
+
+class _Lines(io.StringIO):
+    """Where progress goes that no terminal shows: a line each time, nothing overwritten."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            print(text.strip("\r\n"), file=sys.stderr, flush=True)
+        return len(text)
 
 
 @contextlib.contextmanager
