@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 DPI = 100  # a figure of w x h inches has exactly 100 w x 100 h pixels, so that pictures stay sharp
 WIDTH_PX = 1060  # about the width of a notebook's column
-LARGEST_CELL_PX = 400  # a lone picture is not blown up to the whole column
+LARGEST_CELL_PX = 512  # a lone picture does not fill the whole column
+LARGEST_FACTOR = 2  # nor is a small one blown up to it
 GAP_PX = 6
 EDGE_PX = 8
 LABEL_POINTS = 9.0
 LINE_PX = 16  # height of a line of label text
 LETTER_PX = 7.0  # mean width of a letter of label text
 ROW_LABEL_PX = (48, 190)  # narrowest and widest column of row labels
-JPEG_QUALITY = 86
+JPEG_QUALITY = 80
 INK, FAINT, PAPER, EMPTY = "#2b2b2b", "#777777", "#ffffff", "#f1efec"
 
 
@@ -90,12 +91,12 @@ class Sheet:
 
 
 def cell_size(images: Sequence[Image.Image], room: float) -> tuple[int, int]:
-    """The width and height of a cell: a whole multiple of the largest picture, or what fits."""
+    """The width and height of a cell: once or twice the largest picture, or less to fit."""
     if not images:
         return int(room), int(room)
     width, height = max(i.width for i in images), max(i.height for i in images)
     room = max(8, min(room, LARGEST_CELL_PX))
-    scale = room // width if room >= width else room / width
+    scale = min(room // width, LARGEST_FACTOR) if room >= width else room / width
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 

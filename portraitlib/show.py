@@ -59,7 +59,7 @@ def show_grid(
 ) -> Picture:
     """Draw pictures in reading order, `columns` a row.
 
-    Small pictures are enlarged by the largest whole factor that fits, so that their pixels stay
+    Small pictures are drawn pixel by pixel, or twice as large where they fit, so that they stay
     sharp; large ones are shrunk to fit. `titles` has one text a picture, written above it.
     `width_px` is the widest that the figure may be. Raises `UsageError` for no pictures, for
     fewer than 1 column, and for another number of titles than of pictures.

@@ -45,10 +45,10 @@ def where(figure, wanted):
     return next(text.get_position() for text in figure.texts if text.get_text() == wanted)
 
 
-def test_small_pictures_are_enlarged_by_a_whole_factor_pixel_for_pixel():
+def test_small_pictures_are_doubled_pixel_for_pixel():
     picture = noise()
     pixels = rendered(show_grid([picture], columns=1))
-    doubled = np.kron(np.asarray(picture), np.ones((8, 8, 1), dtype=np.uint8))  # 48 -> 384
+    doubled = np.kron(np.asarray(picture), np.ones((2, 2, 1), dtype=np.uint8))
     assert np.array_equal(pixels[8:-8, 8:-8], doubled)
 
 
