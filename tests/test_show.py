@@ -157,6 +157,11 @@ def test_one_seed_has_a_line_and_no_band():
     assert "1 seed" in axes.get_title(loc="left")
 
 
+def test_the_axis_of_a_curve_starts_at_zero_where_nothing_is_negative():
+    assert show_curve([1, 2], [[40.0, 41.0]], "difference").axes[0].get_ylim()[0] == 0
+    assert show_curve([1, 2], [[-1.0, 1.0]], "difference").axes[0].get_ylim()[0] < -1
+
+
 def test_several_curves_share_a_panel_or_a_figure():
     by_style = {"anime": [[1.0, 2.0]], "pixel art": [[3.0, 4.0]]}
     figure = show_curves([Curve([1, 2], by_style, "colour"), Curve([1, 2], [[1, 2]], "seconds")])
