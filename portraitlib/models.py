@@ -17,6 +17,7 @@ import torch
 
 from portraitlib import model_files
 from portraitlib.device import free_memory_gb, has_accelerator, pick_device, pick_dtype
+from portraitlib.mini.words import taught_phrases
 from portraitlib.settings import UsageError
 
 
@@ -32,6 +33,7 @@ class Preset:
     decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
     vae_source: a VAE to use in place of the model's own.
     controlnet_source: the ControlNet for canny edges that fits the model.
+    words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Preset:
     vae_revision: str | None = None
     controlnet_source: str | None = None
     controlnet_revision: str | None = None
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
 
 
 PRESETS = {
@@ -62,6 +65,7 @@ PRESETS = {
             gpu_dtype="float32",  # small enough; and the same pictures as on a CPU
             gpu_memory_gb=1.0,
             decode_one_by_one=False,
+            words=taught_phrases(),
         ),
         Preset(
             name="sdxl",

@@ -247,3 +247,16 @@ def vocabulary() -> list[str]:
     glue = ["portrait of a an", "person", "with and in the on of background style hair"]
     text = " ".join([*said, *glue]).replace("{who}", "").replace(",", " ")
     return sorted(set(text.split()))
+
+
+def taught_phrases() -> dict[str, tuple[str, ...]]:
+    """The phrases that captions can hold, by the group of things that they describe."""
+    return {
+        group.replace("_", " "): tuple(
+            phrase.format(who="man")
+            for phrases in values.values()
+            for phrase in phrases
+            if "," not in phrase  # two phrases that have rows of their own
+        )
+        for group, values in PHRASES.items()
+    }
