@@ -78,7 +78,7 @@ def text_to_image(
             latents=_noise(model, settings, generators),
             generator=generators,  # for samplers that add noise on the way
             output_type="np",
-            **step_arguments(on_step),
+            **step_arguments(model, on_step),
         ).images
     seconds = (time.perf_counter() - started_s) / settings.num_images
     return [
@@ -245,16 +245,20 @@ def _noise(model: Model, settings: Sampling, generators: list[torch.Generator]) 
     return seeded_noise(generators, shape, model.device, model.dtype)
 
 
-def step_arguments(on_step: OnStep | None) -> dict[str, Any]:
-    """The arguments that make a diffusers pipeline report its steps to `on_step`."""
-    if on_step is None:
-        return {}
+def step_arguments(model: Model, on_step: OnStep | None) -> dict[str, Any]:
+    """The arguments that make a diffusers pipeline report its steps to `on_step`.
+
+    After the last step the latents take the number type of the VAE, which may be the finer one.
+    """
 
     def report(pipeline: Any, index: int, timestep: Any, tensors: dict) -> dict:
-        on_step(index + 1, pipeline.num_timesteps)
+        if on_step is not None:
+            on_step(index + 1, pipeline.num_timesteps)
+        if index + 1 == pipeline.num_timesteps:
+            tensors["latents"] = tensors["latents"].to(model.pipeline.vae.dtype)
         return tensors
 
-    return {"callback_on_step_end": report, "callback_on_step_end_tensor_inputs": []}
+    return {"callback_on_step_end": report, "callback_on_step_end_tensor_inputs": ["latents"]}
 
 
 @contextmanager

@@ -231,8 +231,9 @@ def _fill_from_folder(
     size_px = unet["sample_size"] * latent_px
     # On a GPU the weights take 16 bits each; plain files mostly hold 32.
     weights_gb = sum(w.stored_bytes * (1 if w.variant else 0.5) for w in weights.values()) / 1e9
-    # Decoding takes about 4 GB at 1024 px, and as the area elsewhere.
-    memory_gb = weights_gb + 4.0 * (size_px / 1024) ** 2
+    # Decoding one picture of 1024 px takes about 4 GB in 16 bits; other sizes as their area.
+    decoding_gb = 8.0 if _overflows_in_float16(weights["vae"].folder) else 4.0
+    memory_gb = weights_gb + decoding_gb * (size_px / 1024) ** 2
     return dataclasses.replace(preset, size_px=size_px, gpu_memory_gb=round(memory_gb, 1))
 
 
@@ -281,6 +282,11 @@ def _assemble(folder: Path, weights: dict[str, model_files.Weights], dtype: torc
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _overflows_in_float16(vae_folder: Path) -> bool:
+    """Does a VAE's config ask for float32? SDXL's first one does; one that is silent may."""
+    return bool(model_files.read_json(vae_folder / "config.json").get("force_upcast", True))
 
 
 def _load_part(part_class: Any, weights: model_files.Weights, dtype: torch.dtype) -> Any:

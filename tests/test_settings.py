@@ -84,3 +84,19 @@ def test_importing_is_light_and_loads_no_torch():
 def test_unknown_names_are_ordinary_attribute_errors():
     with pytest.raises(AttributeError, match="load_modle"):
         _ = pl.load_modle
+
+
+def test_every_exported_name_is_there():
+    for name in pl.__all__:
+        assert getattr(pl, name) is not None
+    assert set(pl.__all__) <= set(dir(pl))
+
+
+def test_a_function_keeps_its_name_when_the_module_of_that_name_is_imported():
+    check = (
+        "import portraitlib.sweep, portraitlib as pl; from portraitlib.sweep import SweepTable;"
+        "assert not hasattr(pl.sweep, '__path__') and callable(pl.sweep);"
+        "assert pl.SweepTable is SweepTable"
+    )
+    finished = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
