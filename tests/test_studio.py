@@ -115,7 +115,7 @@ def test_a_notebook_without_a_reader_stores_the_figure_and_no_widget():
     figure = "show_grid([Image.new('RGB', (8, 8), 'red')])"
     cells = [nbformat.v4.new_code_cell(source) for source in (CELL, figure)]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=300).execute()
     assert "widgets" not in notebook.metadata
     kinds = [sorted(output.data) for cell in notebook.cells for output in cell.outputs]
     assert kinds == [["text/markdown", "text/plain"], ["image/jpeg", "text/plain"]]
@@ -124,13 +124,13 @@ def test_a_notebook_without_a_reader_stores_the_figure_and_no_widget():
 def test_a_live_notebook_gets_the_sliders():
     from jupyter_client.manager import start_new_kernel
 
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = start_new_kernel(startup_timeout=300, kernel_name="python3")
     try:
         data = []
         client.execute_interactive(
             CELL,
             allow_stdin=True,
-            timeout=60,
+            timeout=300,
             output_hook=lambda message: data.append(message["content"].get("data", {})),
         )
     finally:
