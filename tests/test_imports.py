@@ -109,8 +109,9 @@ def test_importing_the_library_loads_nothing_heavy():
 
 
 def test_importing_the_library_is_quick():
+    # Time on the processor: the wall clock of a busy machine says nothing.
     code = (
-        "import time; t = time.perf_counter(); import portraitlib; print(time.perf_counter() - t)"
+        "import time; t = time.process_time(); import portraitlib; print(time.process_time() - t)"
     )
     fastest_s = min(float(run(code)) for _ in range(3))
     assert fastest_s <= 0.3
