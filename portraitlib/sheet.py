@@ -28,6 +28,7 @@ GAP_PX = 6
 EDGE_PX = 8
 LABEL_POINTS = 9.0
 LINE_PX = 16  # height of a line of label text
+DESCENT_PX = 4  # of which this much lies below the letters' baseline
 LETTER_PX = 7.0  # mean width of a letter of label text
 ROW_LABEL_PX = (48, 190)  # narrowest and widest column of row labels
 JPEG_QUALITY = 80
@@ -139,9 +140,12 @@ def write(
     weight: str = "normal",
     color: str = INK,
 ) -> None:
+    """Write a text whose first line begins at `above`; texts side by side share their baselines."""
     width, height = figure.get_size_inches() * DPI
+    last_line = above + text_height(text) - DESCENT_PX
     style: dict[str, Any] = {"fontsize": LABEL_POINTS, "fontweight": weight, "color": color}
-    figure.text(x / width, 1 - above / height, text, ha=align, va="top", linespacing=1.25, **style)
+    style |= {"ha": align, "va": "baseline", "linespacing": 1.25}
+    figure.text(x / width, 1 - last_line / height, text, **style)
 
 
 def wrapped(text: str, width_px: float) -> str:

@@ -296,7 +296,7 @@ def _draw_curve(axes: Axes, curve: Curve, interval: float) -> None:
             band = np.nanpercentile(values, [low, high], axis=0)
             axes.fill_between(curve.x, *band, color=colour, alpha=0.18, linewidth=0)
     if axes.dataLim.ymin >= 0:  # a cut axis makes a small difference look large
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * axes.dataLim.ymax or 1)
     _dress(axes, curve)
     axes.set_title(
         f"median of {seeds} seeds, band: {interval:.0%} of them" if seeds > 1 else "1 seed",
