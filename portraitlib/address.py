@@ -25,21 +25,20 @@ def digest(content: Any) -> str:
 
 
 @cache
-def folder_hash(folder: Path, pattern: str = "*") -> str:
-    """Hash of the names and bytes of the files under `folder` that fit `pattern`."""
-    found = (path for path in folder.rglob(pattern) if path.is_file())
+def folder_hash(folder: Path, *endings: str) -> str:
+    """Hash of the names and bytes of the files under `folder` that end so."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix in endings)
     return digest(
         {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in found
-            if "__pycache__" not in path.parts
         }
     )
 
 
 def weights_hash() -> str:
-    """Hash of the weights that the package carries."""
-    return folder_hash(PACKAGE / "mini" / "weights")
+    """Hash of the weights that the package carries, all parts of them, without the model card."""
+    return folder_hash(PACKAGE / "mini" / "weights", ".safetensors", ".json", ".txt")
 
 
 def versions() -> dict[str, str | None]:
@@ -69,7 +68,7 @@ def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any])
         {
             "notebook": source_hash(notebook),
             "parameters": {name: repr(value) for name, value in parameters.items()},
-            "library": folder_hash(PACKAGE, "*.py"),
+            "library": folder_hash(PACKAGE, ".py"),
             "weights": weights_hash(),
             "versions": versions(),
         }

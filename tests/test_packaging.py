@@ -93,3 +93,12 @@ def test_conda_users_get_the_same_packages():
 def test_torchvision_is_nowhere_needed():
     assert "torchvision" not in needed(*PROJECT["optional-dependencies"])
     assert "torchvision" not in pins()
+
+
+def test_the_readme_names_what_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    modules = re.findall(r"^  (\w+\.py|\w+/) ", text, flags=re.MULTILINE)
+    assert len(links) >= 4 and len(modules) >= 10
+    for name in [*links, *(f"portraitlib/{module}" for module in modules)]:
+        assert (ROOT / name).exists(), name
