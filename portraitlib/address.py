@@ -37,8 +37,8 @@ def folder_hash(folder: Path, *endings: str) -> str:
 
 
 def weights_hash() -> str:
-    """Hash of the weights that the package carries, all parts of them, without the model card."""
-    return folder_hash(PACKAGE / "mini" / "weights", ".safetensors", ".json", ".txt")
+    """Hash of all weights that the package carries, with their configurations."""
+    return folder_hash(PACKAGE / "mini", ".safetensors", ".json", ".txt")
 
 
 def versions() -> dict[str, str | None]:
