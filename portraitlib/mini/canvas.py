@@ -151,7 +151,8 @@ def fill(
         canvas.edges[window] = edges
     if line and canvas.ink.line_px:
         mean = np.asarray(colour, np.float32).reshape(-1, 3).mean(0)
-        tone = tuple(float(c) * 0.42 * canvas.ink.line_own for c in mean)
+        red, green, blue = (float(c) * 0.42 * canvas.ink.line_own for c in mean)
+        tone = (red, green, blue)
         closed = np.concatenate([outline, outline[:1]])
         stroke(canvas, closed, canvas.ink.line_px, tone, frame=frame, edge=False)
 

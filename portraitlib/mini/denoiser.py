@@ -72,9 +72,9 @@ def encode_drawings(vae: Any, tokenizer: Any, pair: TextPair, drawings: Drawings
         for row, part in zip(rows, parts, strict=True):
             row.append(part.half().cpu())
     empty_states, empty_pooled = encode(tokenizer, pair, [""])
-    return Encoded(
-        *(torch.cat(row) for row in rows), empty_states[0].half(), empty_pooled[0].half()
-    )
+    means, spreads, states, pooled = (torch.cat(row) for row in rows)
+    empty = (empty_states[0].half(), empty_pooled[0].half())
+    return Encoded(means, spreads, states, pooled, *empty)
 
 
 def train_denoiser(folder: Path, encoded: Encoded, steps: int, *, device: str = "cpu") -> None:

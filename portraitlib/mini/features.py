@@ -76,7 +76,7 @@ def _form_of_the_face(canvas: Canvas, face: Face) -> None:
             )
         stroke(
             canvas,
-            face.turned([[0, face.chin - 0.035], [0, face.chin - 0.008]]),
+            face.turned(np.array([[0, face.chin - 0.035], [0, face.chin - 0.008]])),
             1.8,
             dark,
             alpha=0.7,
