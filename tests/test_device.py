@@ -24,9 +24,11 @@ def test_the_number_type_follows_the_device():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert devices.pick_dtype(cpu, "float16") == torch.float32
     assert devices.pick_dtype(cuda, "float16") == torch.float16
-    assert devices.pick_dtype(cpu, "float16", "float16") == torch.float16
-    with pytest.raises(pl.UsageError, match="float64"):
-        devices.pick_dtype(cpu, "float16", "float64")
+    assert devices.pick_dtype(cpu, "float16", "float32") == torch.float32
+    assert devices.pick_dtype(cuda, "float16", "float32") == torch.float32
+    for asked in ("float64", "float16", "bfloat16"):
+        with pytest.raises(pl.UsageError, match=f"dtype: got '{asked}'.*float32"):
+            devices.pick_dtype(cpu, "float16", asked)
 
 
 def test_bfloat16_by_emulation_is_refused(monkeypatch):
