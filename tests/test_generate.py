@@ -66,12 +66,13 @@ def test_a_batch_is_one_call_and_equals_its_single_pictures(mini):
 
 
 def test_defaults_come_from_the_preset(mini):
-    ends = []
-    (portrait,) = pl.text_to_image(mini, PROMPT, on_step=lambda *step: ends.append(step))
-    assert ends == [(step, 25) for step in range(1, 26)]
-    assert portrait.image.size == (mini.preset.size_px, mini.preset.size_px)
-    settings = {name: portrait.recipe[name] for name in ("num_inference_steps", "guidance_scale")}
-    assert settings == {"num_inference_steps": 25, "guidance_scale": 4.0}
+    preset, done = mini.preset, []
+    (portrait,) = pl.text_to_image(mini, PROMPT, on_step=lambda *step: done.append(step))
+    steps = preset.num_inference_steps
+    assert done == [(step, steps) for step in range(1, steps + 1)]
+    assert portrait.image.size == (preset.size_px, preset.size_px)
+    assert portrait.recipe["num_inference_steps"] == steps
+    assert portrait.recipe["guidance_scale"] == preset.guidance_scale
 
 
 def test_a_recipe_holds_everything_and_survives_the_file(mini, tmp_path):

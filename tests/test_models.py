@@ -56,7 +56,6 @@ def as_pickle(folder: Path) -> None:
 def test_mini_says_what_it_is(mini):
     assert str(mini) == "mini on cpu, float32"
     assert mini.revision.startswith("sha256:")
-    assert (mini.preset.num_inference_steps, mini.preset.guidance_scale) == (25, 4.0)
     assert mini.preset.size_px == mini.pipeline.vae.config.sample_size
     assert mini.pipeline.unet.dtype == torch.float32
 
