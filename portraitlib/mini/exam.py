@@ -13,6 +13,7 @@ from .judge import (
     MEASURES,
     NEEDED,
     SIZE_PX,
+    WEIGHTS,
     Judge,
     Limits,
     Reading,
@@ -137,20 +138,20 @@ def examine(judge: Judge, drawings: Drawings, limits: Limits) -> dict[str, Any]:
     }
 
 
-def pass_on(state: Path, count: int) -> dict[str, Any]:
+def pass_on(state: Path, count: int, folder: Path = WEIGHTS) -> dict[str, Any]:
     """Set the limits of the judge trained in `state`, examine it, and write it to the package."""
     import json
 
     judge = trained_judge(state)
     note = json.loads((state / "note.json").read_text())
-    save_judge(judge, {})
-    judge, _ = load_judge()  # what is examined is what is shipped: 16 bits
+    save_judge(judge, {}, folder)
+    judge, _ = load_judge(folder)  # what is examined is what is shipped: 16 bits
     limits = set_limits(judge, _drawn(state / f"limits-{count}.npz", LIMIT_SEED, count))
     exam = examine(judge, _drawn(state / f"exam-{count}.npz", EXAM_SEED, count), limits)
     notes = {
         "steps": note["step"], "limits": vars(limits), "exam": exam, "curve": note["curve"],
     }  # fmt: skip
-    save_judge(judge, notes)
+    save_judge(judge, notes, folder)
     attributes = exam["attributes"]
     print(f"attributes {attributes['mean']:.4f}, coherent {exam['coherent']:.4f}, broken refused:")
     print("  ".join(f"{way} {share:.3f}" for way, share in exam["broken_refused"].items()))

@@ -196,18 +196,20 @@ def looks_said_so(text: str, count: int, rng: np.random.Generator) -> list[Look]
     return looks
 
 
-def variety(
-    judge: Judge, notes: dict[str, Any], images: np.ndarray, size_px: int
-) -> dict[str, Any]:
+def world_people(judge: Judge, size_px: int, count: int = WORLD_PICTURES) -> np.ndarray:
+    """The judge's readings of people that the world draws for `VARIETY_PROMPT`, (count, 22)."""
+    rng = np.random.default_rng(CAPTION_SEED)
+    looks = looks_said_so(VARIETY_PROMPT, count, rng)
+    return read(judge, _drawn(looks, rng, size_px)).people
+
+
+def variety(notes: dict[str, Any], people: np.ndarray, world: np.ndarray) -> dict[str, Any]:
     """How far the people in pictures of one prompt spread, beside the world's own.
 
-    For each number of a person that the judge can read in this style: its standard deviation over
-    the pictures, over that of its readings of drawn portraits. `mean` is the mean of the ratios.
+    people, world: (n, 22), what the judge reads in the pictures and in drawn portraits. For each
+    number that it can read in this style: the standard deviation of the one over that of the
+    other. `mean` is the mean of the ratios.
     """
-    rng = np.random.default_rng(CAPTION_SEED)
-    looks = looks_said_so(VARIETY_PROMPT, WORLD_PICTURES, rng)
-    world = read(judge, _drawn(looks, rng, size_px)).people
-    people = read(judge, images).people
     r2 = notes["exam"]["people_r2"][STYLES[0]]
     readable = [i for i, name in enumerate(PERSON_NUMBERS) if r2[name] >= READABLE_R2]
     ratios = people[:, readable].std(0) / world[:, readable].std(0)
@@ -261,7 +263,8 @@ def measure_mini(folder: Path, *, share: float = 1.0, autoencoder: bool = True) 
     size_px = pictures.shape[1]
     obeyed = obedience(ask(captions, read(judge, pictures)))
     print("variety", flush=True)
-    spread = variety(judge, notes, generate(model, [VARIETY_PROMPT] * one_prompt, 20_000), size_px)
+    people = read(judge, generate(model, [VARIETY_PROMPT] * one_prompt, 20_000)).people
+    spread = variety(notes, people, world_people(judge, size_px))
     figures: dict[str, Any] = {
         "size_px": size_px,
         "coherence": whole,
