@@ -54,7 +54,7 @@ def text_to_image(
     """Draw `sampling.num_images` portraits of what the prompt says, in one batch.
 
     Image i is drawn from the noise of seed + i, as it would be alone: a batch and single pictures
-    agree up to rounding, which moves a few in 10,000 channel values by one of 255 levels.
+    agree up to rounding, which moves less than one channel value in 1,000 by one of 255 levels.
     on_step: called after each denoising step with (step, total), step from 1 to total.
 
     Warns which words fall away when a prompt is longer than the text encoders read.
