@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -153,7 +154,12 @@ def test_control_c_leaves_no_folder_and_no_kernel(tmp_path, store, write_noteboo
     pid_file = tmp_path / "pid"
     notebook = write_notebook(tmp_path / "01_tiny.ipynb", SLEEP.format(pid=str(pid_file)))
     code = INTERRUPTED.format(notebook=str(notebook))
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stderr=subprocess.DEVNULL,
+        # A shell starts what it puts in the background with SIGINT ignored, tests too.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(pid_file.is_file)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
