@@ -88,7 +88,7 @@ def train_denoiser(folder: Path, encoded: Encoded, steps: int, *, device: str = 
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    average = Average(unet, 0.9995)
+    average = Average(unet, 0.999)
     note = load_state(folder, unet, average, optimizer)
     progress = Progress("denoiser", steps, curve=note.get("curve", []))
     kept = new_scheduler().alphas_cumprod.to(device)
