@@ -258,6 +258,9 @@ def write_text(figures: dict[str, Any], training: dict[str, Any], notes: dict[st
         size_px=figures["size_px"], sizes=sizes, steps=steps,
         drawings=f"{training.get('drawings', 0):,}", sheet=sheet, goals=goals_table(figures),
         styles=styles_table(figures), obedience=obedience_table(figures),
+        whole_count=figures["coherence"]["count"],
+        asked_count=figures["obedience"]["pictures"],
+        variety_count=figures["variety"]["count"],
         judge=judge_text(notes), seed=SHEET_SEED, last_seed=SHEET_SEED + 35,
     )  # fmt: skip
 
@@ -277,8 +280,9 @@ Rows, with seeds {seed} to {last_seed}, none picked:
 
 ## What it is
 
-`StableDiffusionXLPipeline.from_pretrained` reads its folder as it is. Parts: {sizes}. The
-scheduler is Euler with v-prediction, down to no signal at the first step. Every word of the
+`StableDiffusionXLPipeline.from_pretrained` reads its folder as it is. Parts:
+{sizes}.
+The scheduler is Euler with v-prediction, down to no signal at the first step. Every word of the
 prompts in the notebooks is a token; any other text falls apart into letters, can be written, and
 means nothing until it is taught.
 
@@ -304,14 +308,14 @@ What the autoencoder keeps: held-out drawn portraits, below each what comes back
 
 {goals}
 
-- *Coherence*: the share of 200 pictures, captions of the world, in which a landmark finder
-  trained on drawn portraits finds two eyes, nose, mouth and the top of the head, each as clearly
+- *Coherence*: the share of {whole_count} pictures, captions of the world, in which a
+  landmark finder trained on drawn portraits finds two eyes, nose, mouth and the top of the head, each as clearly
   and where 999 of 1,000 drawn portraits have them.
-- *Obedience*: of all that 500 captions say and a picture can show, the share that the judge sees.
-  The judge was trained on drawn portraits only. It names one value in each group, so guessing
+- *Obedience*: of all that {asked_count} captions say and a picture can show, the share that the
+  judge sees. The judge was trained on drawn portraits only. It names one value in each group, so guessing
   gets a half of a yes or no and a seventh of the styles.
-- *Variety*: 64 seeds of "portrait of a man"; the spread of each number of the person, as the
-  judge reads it, over its spread in the world's own portraits for these words; the mean of the
+- *Variety*: {variety_count} seeds of "portrait of a man"; the spread of each number of the
+  person, as the judge reads it, over its spread in the world's own portraits for these words; the mean of the
   numbers that can be read.
 
 Intervals are by bootstrap over pictures. Measured with 25 steps and the preset's guidance, fixed

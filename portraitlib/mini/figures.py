@@ -165,6 +165,7 @@ def obedience(asked: Asked) -> dict[str, Any]:
     worst = min((n for n in sure if sure[n]["count"] >= ENOUGH), key=lambda n: sure[n]["share"])
     return {
         "all": asked.share(every),
+        "pictures": int(asked.picture.max()) + 1,
         "mean_of_groups": float(np.mean([row["share"] for row in groups.values()])),
         "worst": {"what": worst, **sure[worst]},
         "groups": groups,
@@ -212,9 +213,12 @@ def variety(notes: dict[str, Any], people: np.ndarray, world: np.ndarray) -> dic
     """
     r2 = notes["exam"]["people_r2"][STYLES[0]]
     readable = [i for i, name in enumerate(PERSON_NUMBERS) if r2[name] >= READABLE_R2]
-    ratios = people[:, readable].std(0) / world[:, readable].std(0)
+    beside = world[:, readable].std(0, ddof=1)
+    ratios = people[:, readable].std(0, ddof=1) / beside
     rows = np.random.default_rng(0).integers(len(people), size=(500, len(people)))
-    spread = people[rows][:, :, readable].std(1) / world[:, readable].std(0)
+    # People drawn anew repeat: their variance falls short by one in all of them, once more.
+    once_more = np.sqrt(len(people) / (len(people) - 1))
+    spread = once_more * people[rows][:, :, readable].std(1, ddof=1) / beside
     low, high = np.quantile(spread.mean(1), (0.025, 0.975))
     return {
         "mean": float(ratios.mean()),
