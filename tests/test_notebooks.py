@@ -174,4 +174,7 @@ def test_the_series_runs_from_top_to_bottom(tmp_path):
     assert [row["notebook"] for row in report["notebooks"]] == NOTEBOOKS
     for row in report["notebooks"]:
         assert row["pictures"] > 0 and row["figures"], row["notebook"]
-        assert len(list((tmp_path / "demo" / row["notebook"]).glob("*.png"))) == row["pictures"]
+        assert (
+            len(list((tmp_path / "demo" / row["notebook"]).glob("portrait-*.png")))
+            == row["pictures"]
+        )
