@@ -308,15 +308,15 @@ What the autoencoder keeps: held-out drawn portraits, below each what comes back
 
 {goals}
 
-- *Coherence*: the share of {whole_count} pictures, captions of the world, in which a
-  landmark finder trained on drawn portraits finds two eyes, nose, mouth and the top of the head, each as clearly
-  and where 999 of 1,000 drawn portraits have them.
+- *Coherence*: the share of {whole_count} pictures, captions of the world, in which a landmark
+  finder trained on drawn portraits finds two eyes, nose, mouth and the top of the head, each as
+  clearly and where 999 of 1,000 drawn portraits have them.
 - *Obedience*: of all that {asked_count} captions say and a picture can show, the share that the
-  judge sees. The judge was trained on drawn portraits only. It names one value in each group, so guessing
-  gets a half of a yes or no and a seventh of the styles.
+  judge sees. The judge was trained on drawn portraits only. It names one value in each group, so
+  guessing gets a half of a yes or no and a seventh of the styles.
 - *Variety*: {variety_count} seeds of "portrait of a man"; the spread of each number of the
-  person, as the judge reads it, over its spread in the world's own portraits for these words; the mean of the
-  numbers that can be read.
+  person, as the judge reads it, over its spread in the world's own portraits for these words; the
+  mean of the numbers that can be read.
 
 Intervals are by bootstrap over pictures. Measured with 25 steps and the preset's guidance, fixed
 captions and seeds: `python -m portraitlib.mini.judge --figures FOLDER` measures again.
