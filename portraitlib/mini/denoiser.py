@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from .architecture import SIZE_PX, new_scheduler, new_unet
 from .autoencoder import to_tensor
 from .drawings import Drawings
 from .text import TextPair, encode
-from .training import Average, Progress, load_state, rate_at, save_state
+from .training import Average, Muon, Progress, load_state, rate_at, save_state
 from .words import caption
 
 RATE = 1e-3
-BATCH = 24
+BATCH = 24  # of each process
 CAPTIONS_EACH = 3
 NO_CAPTION = 0.1  # the share of samples whose caption is left out, for guidance
 
@@ -77,30 +80,67 @@ def encode_drawings(vae: Any, tokenizer: Any, pair: TextPair, drawings: Drawings
     return Encoded(means, spreads, states, pooled, *empty)
 
 
-def train_denoiser(folder: Path, encoded: Encoded, steps: int, *, device: str = "cpu") -> None:
+def train_denoiser(
+    folder: Path, encoded: Encoded, steps: int, *, device: str = "cpu", processes: int = 1
+) -> None:
     """Train for `steps` steps in all, going on from the state in `folder`.
+
+    With several `processes`, one a core, each takes `BATCH` samples a step and their gradients are
+    averaged: on two cores that is 1.4 times the samples of one process with two threads.
+    """
+    if processes == 1:
+        return _train(folder, encoded, steps, device, 0, 1)
+    with tempfile.TemporaryDirectory() as meeting:
+        torch.multiprocessing.start_processes(
+            _train_a_part, (folder, encoded, steps, device, processes, meeting), processes
+        )
+
+
+def _train_a_part(
+    rank: int,
+    folder: Path,
+    encoded: Encoded,
+    steps: int,
+    device: str,
+    processes: int,
+    meeting: str,
+) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{meeting}/here", rank=rank, world_size=processes
+    )
+    _train(folder, encoded, steps, device, rank, processes)
+    dist.destroy_process_group()
+
+
+def _train(
+    folder: Path, encoded: Encoded, steps: int, device: str, rank: int, processes: int
+) -> None:
+    """Train the part of process `rank`, the first of which keeps the state.
 
     v-prediction (Salimans and Ho 2022), weighted by the signal-to-noise ratio cut at 5 (Hang et
     al. 2023), on a schedule that ends in pure noise (Lin et al. 2023).
     """
     torch.manual_seed(0)
+    torch.set_flush_denormal(True)  # noise meets weights that are nearly nothing
     unet = new_unet().to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
+    optimizer = _optimizer(unet)
     average = Average(unet, 0.999)
     note = load_state(folder, unet, average, optimizer)
     progress = Progress("denoiser", steps, curve=note.get("curve", []))
     kept = new_scheduler().alphas_cumprod.to(device)
+    network = DistributedDataParallel(unet) if processes > 1 else unet
     smooth = None
     for step in range(note.get("step", 0), steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * rate_at(step, steps)
-        loss = _loss(unet, encoded, kept, step, device)
+        loss = _loss(network, encoded, kept, step * processes + rank, device)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
+        if rank:
+            continue
         average.update()
         value = loss.detach()
         smooth = value if smooth is None else smooth.lerp(value, 0.01)
@@ -112,9 +152,14 @@ def train_denoiser(folder: Path, encoded: Encoded, steps: int, *, device: str = 
             )
 
 
-def _loss(unet: Any, encoded: Encoded, kept: torch.Tensor, step: int, device: str) -> torch.Tensor:
-    rng = np.random.default_rng((4, step))
-    noise_rng = torch.Generator().manual_seed(step)
+def _optimizer(unet: Any) -> Muon:
+    ends = ("conv_in", "conv_out", "time_embedding", "add_embedding")
+    return Muon(unet, ends, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
+
+
+def _loss(unet: Any, encoded: Encoded, kept: torch.Tensor, seed: int, device: str) -> torch.Tensor:
+    rng = np.random.default_rng((4, seed))
+    noise_rng = torch.Generator().manual_seed(seed)
     chosen = torch.from_numpy(rng.integers(len(encoded.means), size=BATCH))
     which = torch.from_numpy(rng.integers(CAPTIONS_EACH, size=BATCH))
     shape = (BATCH, *encoded.means.shape[1:])
@@ -149,7 +194,7 @@ def trained_unet(folder: Path) -> Any:
     """The averaged denoising network of the state in `folder`."""
     unet = new_unet()
     average = Average(unet)
-    if not load_state(folder, unet, average, torch.optim.AdamW(unet.parameters())):
+    if not load_state(folder, unet, average, _optimizer(unet)):
         raise FileNotFoundError(f"{folder}: no denoiser here; run the recipe's denoiser stage")
     unet.load_state_dict(average.weights)
     return unet.eval().requires_grad_(False)

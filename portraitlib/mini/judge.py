@@ -21,7 +21,7 @@ from torch import nn
 from .drawings import GROUPS, Drawings, make_drawings, read_drawings
 from .people import PERSON_NUMBERS
 from .spoil import break_pictures, soften
-from .training import Average, Progress, load_state, rate_at, save_state
+from .training import Average, Muon, Progress, load_state, rate_at, save_state
 from .visible import visible_codes
 from .words import PHRASES
 from .world import LANDMARKS
@@ -311,9 +311,7 @@ def train_judge(folder: Path, drawings: Drawings, steps: int = STEPS) -> None:
     """Train for `steps` steps in all, going on from the state in `folder`."""
     torch.manual_seed(0)
     judge = Judge().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
-        judge.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True
-    )
+    optimizer = _optimizer(judge)
     average = Average(judge, 0.995)
     note = load_state(folder, judge, average, optimizer)
     progress = Progress("judge", steps, curve=note.get("curve", []))
@@ -334,11 +332,16 @@ def train_judge(folder: Path, drawings: Drawings, steps: int = STEPS) -> None:
             )
 
 
+def _optimizer(judge: Judge) -> Muon:
+    ends = ("stem", "values", "numbers", "maps.1")
+    return Muon(judge, ends, lr=RATE, betas=(0.9, 0.98), weight_decay=0.02)
+
+
 def trained_judge(folder: Path) -> Judge:
     """The averaged judge of the state in `folder`."""
     judge = Judge()
     average = Average(judge)
-    if not load_state(folder, judge, average, torch.optim.AdamW(judge.parameters())):
+    if not load_state(folder, judge, average, _optimizer(judge)):
         raise FileNotFoundError(f"{folder}: no judge here; train it first")
     judge.load_state_dict(average.weights)
     return judge.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -97,6 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--decoder-steps", type=int, default=0, help="more steps, decoder only")
     parser.add_argument("--text-steps", type=int, default=1_500)
     parser.add_argument("--denoiser-steps", type=int, default=60_000)
+    parser.add_argument("--processes", type=int, default=1, help="that share the denoiser's steps")
     parser.add_argument("--device", default=None, help="default: cuda if there is one, else cpu")
     parser.add_argument("--from-shipped", action="store_true", help="start at the shipped weights")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
@@ -143,7 +144,13 @@ def run(options: argparse.Namespace) -> None:
         if "denoiser" in options.stages:
             tokenizer, pair = trained_text(state / "text")
             encoded = _encoded(state, vae, tokenizer, pair.to(device), drawings)
-            train_denoiser(state / "denoiser", encoded, options.denoiser_steps, device=device)
+            train_denoiser(
+                state / "denoiser",
+                encoded,
+                options.denoiser_steps,
+                device=device,
+                processes=1 if device != "cpu" else options.processes,
+            )
         if "write" in options.stages:
             write_pipeline(state, options.weights, scale)
             print(f"wrote {options.weights}", flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 
 def rate_at(step: int, steps: int, warmup: int = 100, decay: float = 0.3) -> float:
@@ -20,6 +21,59 @@ def rate_at(step: int, steps: int, warmup: int = 100, decay: float = 0.3) -> flo
     up = min(1.0, (step + 1) / warmup)
     left = (steps - step) / max(1, decay * steps)
     return up * (0.02 + 0.98 * 0.5 * (1 - math.cos(math.pi * min(1.0, left))))
+
+
+def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
+    """The matrix with its singular values brought near 1, by Newton and Schulz's iteration."""
+    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(rounds):
+        square = x @ x.T
+        x = 3.4445 * x + torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315) @ x
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+
+
+class Muon(torch.optim.AdamW):
+    """Muon (Jordan et al. 2024) for the matrices of a network, AdamW for the rest.
+
+    A step goes equally far along every direction of a matrix, so that rare words move the weights
+    as much as common ones do. A convolution is a matrix with a row for each of its outputs. Scaled
+    as by Liu et al. (2025), so that one rate serves both. The processes of a training share out
+    the work.
+    """
+
+    def __init__(self, module: torch.nn.Module, ends: tuple[str, ...], **settings: Any) -> None:
+        """`ends`: how the names of layers begin that touch data, not features; AdamW has them."""
+        named = list(module.named_parameters())
+        matrices = [p for name, p in named if p.ndim > 1 and not name.startswith(ends)]
+        rest = [p for name, p in named if p.ndim == 1 or name.startswith(ends)]
+        groups = [{"params": matrices, "muon": True}, {"params": rest, "muon": False}]
+        super().__init__(groups, fused=True, **settings)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        group = self.param_groups[0]
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        moved = [p for p in group["params"] if p.grad is not None]
+        updates = [torch.zeros(p.shape, device=p.device) for p in moved]
+        work = [0] * world
+        for p, update in zip(moved, updates, strict=True):
+            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            momentum.mul_(0.95).add_(p.grad)
+            mine = work.index(min(work))
+            work[mine] += p.numel() * min(len(p), p[0].numel())
+            if mine == rank:
+                matrix = p.grad.add(momentum, alpha=0.95).flatten(1)
+                update.copy_(orthogonal(matrix).reshape(p.shape))
+                update.mul_(0.2 * max(matrix.shape) ** 0.5)
+            p.grad = None
+        if world > 1:
+            flat = torch.nn.utils.parameters_to_vector(updates)
+            dist.all_reduce(flat)
+            torch.nn.utils.vector_to_parameters(flat, updates)
+        torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(moved, updates, alpha=-group["lr"])
+        super().step()
 
 
 @dataclass

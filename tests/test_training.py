@@ -1,0 +1,62 @@
+"""The trainings of the recipe: the optimizer, sharing the work, going on from a state."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from portraitlib.mini.denoiser import Encoded, train_denoiser
+from portraitlib.mini.training import Muon, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_an_update_goes_equally_far_in_every_direction(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    matrix[0] *= 50  # one direction that drowns the others
+    before, after = (torch.linalg.svdvals(m) for m in (matrix, orthogonal(matrix)))
+    assert before.max() / before.min() > 20
+    assert after.min() > 0.5
+    assert after.max() < 1.3
+
+
+def test_the_optimizer_learns_and_leaves_frozen_layers_alone():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 32), torch.nn.SiLU(), torch.nn.Linear(32, 1))
+    network[0].requires_grad_(False)
+    frozen = network[0].weight.clone()
+    optimizer = Muon(network, (), lr=1e-2, weight_decay=0.0)
+    x = torch.randn(64, 4)
+    y = x[:, :1] * x[:, 1:2]
+    losses = []
+    for _ in range(200):
+        loss = (network(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert torch.equal(network[0].weight, frozen)
+
+
+def test_processes_share_a_training_and_it_goes_on_from_its_state(tmp_path):
+    encoded = Encoded(
+        means=torch.randn(6, 4, 8, 8).half(),
+        spreads=torch.full((6, 4, 8, 8), 0.1).half(),
+        states=torch.randn(6, 3, 77, 192).half(),
+        pooled=torch.randn(6, 3, 128).half(),
+        empty_states=torch.zeros(77, 192).half(),
+        empty_pooled=torch.zeros(128).half(),
+    )
+    train_denoiser(tmp_path, encoded, 1, processes=2)
+    first = load_file(next(tmp_path.glob("state-*")))
+    train_denoiser(tmp_path, encoded, 2)
+    note = json.loads((tmp_path / "note.json").read_text())
+    second = load_file(tmp_path / note["file"])
+    assert note["step"] == 2
+    assert [path.name for path in tmp_path.glob("state-*")] == [note["file"]]
+    moved = [k for k in first if k.startswith("module.") and not torch.equal(first[k], second[k])]
+    assert len(moved) > 200
+    assert any(key.endswith("momentum") for key in second)
