@@ -10,7 +10,7 @@ from .face import CLOTH, Face, between, is_soft, mix, scaled
 
 def paint_clothes(canvas: Canvas, face: Face, shade: np.ndarray) -> None:
     look = face.look
-    child = 0.86 if look.who in ("boy", "girl") else 0.93 if look.who == "woman" else 1.0
+    child = 0.72 if look.who in ("boy", "girl") else 0.93 if look.who == "woman" else 1.0
     cloth = between(CLOTH, face.shot.clothing_color)
     half = np.array(
         [
@@ -18,11 +18,11 @@ def paint_clothes(canvas: Canvas, face: Face, shade: np.ndarray) -> None:
             [0.20 * child, 0.368],
             [0.40 * child, 0.415],
             [0.485 * child, 0.50],
-            [0.52, 0.75],
+            [0.52 * (0.84 if child < 0.9 else 1), 0.75],
         ]
     )
     shoulders = smooth(np.concatenate([half * [-1, 1], half[::-1]]), closed=False, rounds=2)
-    neck_w = 0.098 if look.who == "man" else 0.080
+    neck_w = 0.098 if look.who == "man" else 0.080 if look.who == "woman" else 0.066
     neck = np.array([[-neck_w, 0.10], [neck_w, 0.10], [neck_w, 0.36], [0.0, 0.44], [-neck_w, 0.36]])
     paint = {"sweatshirt": _sweatshirt, "suit": _suit, "dress": _dress, "t-shirt": _t_shirt}
     if look.mona_lisa == "yes":

@@ -86,21 +86,26 @@ def measure_face(p: Person, look: Look, shot: Shot, style: Style) -> Face:
     hair = scaled(HAIR[look.hair], 1 + 0.25 * p.hair_tone)
     if look.punk == "yes":
         hair = between(PUNK_HAIR, p.hair_tone)
-    strong = 0.55 if look.jawline == "yes" else 0.0
+    strong = 1.9 if look.jawline == "yes" else 0.0
     half_width = (
-        0.215 * (1 + 0.10 * p.face_width) * (1.03 if child else 1) * (0.955 if female else 1)
+        0.215 * (1 + 0.10 * p.face_width) * (1.05 if child else 1) * (0.955 if female else 1)
     )
-    chin = 0.268 * (1 + 0.09 * p.face_length + 0.05 * p.chin) * (0.90 if child else 1)
+    chin = 0.268 * (1 + 0.09 * p.face_length + 0.05 * p.chin) * (0.91 if child else 1)
     jaw = 2.15 + 0.34 * p.jaw + strong - (0.16 if female else 0) - 0.35 * style.taper
-    eye = style.eye * (1 + 0.16 * p.eye_size) * (1.22 if child else 1.0) * (1.06 if female else 1)
-    eye_y = -0.012 + (0.02 if child else 0) + 0.012 * (style.eye_tall - 1)
+    eye = (
+        style.eye
+        * (1 + 0.16 * p.eye_size)
+        * ((1.26 if style.eye <= 1 else 1.08) if child else 1.0)
+        * (1.06 if female else 1)
+    )
+    eye_y = -0.012 + (0.03 if child else 0) + 0.012 * (style.eye_tall - 1)
     old = 0.72 if look.age == "old" else 1.0
     return Face(
         person=p, look=look, shot=shot, style=style, skin=skin, hair=hair,
         half_width=half_width, top=0.262 * (1 + 0.05 * p.face_length), chin=chin, jaw=jaw,
         eye_x=0.096 * (1 + 0.13 * p.eye_spacing) * (0.5 + 0.5 * half_width / 0.215),
         eye_y=eye_y, eye_w=0.046 * eye, eye_h=0.0225 * eye * style.eye_tall * old,
-        nose_y=0.088 * (1 + 0.16 * p.nose_length) * (0.88 if child else 1),
+        nose_y=0.088 * (1 + 0.16 * p.nose_length) * (0.85 if child else 1),
         mouth_y=0.166 * (0.97 if child else 1) * (0.6 + 0.4 * chin / 0.268),
         mouth_w=0.070 * (1 + 0.18 * p.mouth_width) * style.mouth * (0.85 if child else 1),
         ear=0.050 * (1 + 0.35 * p.ear_size), volume=1 + 0.45 * p.hair_volume,
@@ -128,9 +133,8 @@ def outline_of_head(face: Face, grow: float = 0.0, jaw: float = 0.0) -> np.ndarr
     x = (face.half_width + grow) * np.sign(c) * np.abs(c) ** exponent
     y = height * np.sign(s) * np.abs(s) ** np.where(s > 0, 0.93, 2 / 2.25)
     # The jaw narrows below the cheeks.
-    x *= np.where(
-        s > 0, 1 - (0.16 + 0.16 * face.style.taper) * np.clip(y / face.chin, 0, 1) ** 1.5, 1
-    )
+    narrow = 0.05 if face.look.jawline == "yes" else 0.16 + 0.16 * face.style.taper
+    x *= np.where(s > 0, 1 - narrow * np.clip(y / face.chin, 0, 1) ** 1.5, 1)
     return np.stack([x, y], 1).astype(np.float32)
 
 

@@ -68,18 +68,18 @@ def _form_of_the_face(canvas: Canvas, face: Face) -> None:
             stroke(
                 canvas,
                 line,
-                2.8 * face.style.small,
-                scaled(face.skin, 0.48),
-                alpha=0.8,
+                3.2 * face.style.small,
+                scaled(face.skin, 0.42),
+                alpha=0.9,
                 soft=0.6,
                 edge=False,
             )
         stroke(
             canvas,
-            face.turned(np.array([[0, face.chin - 0.035], [0, face.chin - 0.008]])),
-            1.8,
+            face.turned(np.array([[0, face.chin - 0.042], [0, face.chin - 0.006]])),
+            2.2 * face.style.small,
             dark,
-            alpha=0.7,
+            alpha=0.9,
             soft=0.5,
             edge=False,
         )
@@ -144,7 +144,7 @@ def _brow(canvas: Canvas, face: Face, side: int) -> None:
     p = face.person
     y = face.eye_y - 1.1 * face.eye_h - 0.030 * (1 + 0.35 * p.brow_height)
     raise_ = 0.010 if face.look.expression == "smiling" else 0.0
-    frown = 0.022 if face.look.expression == "serious" else 0.0
+    frown = 0.034 if face.look.expression == "serious" else 0.0
     arch = 0.012 * (1 + 0.8 * p.brow_arch)
     t = np.linspace(0, 1, 7)
     x = side * (face.eye_x - 1.05 * face.eye_w + 2.2 * face.eye_w * t)
@@ -254,7 +254,7 @@ def _mouth(canvas: Canvas, face: Face) -> None:
         stroke(canvas, face.turned(inner), 0.9, dark, edge=False)
         corner = 1.0
     else:
-        sag = -0.016 if face.look.expression == "serious" else 0.004
+        sag = -0.028 if face.look.expression == "serious" else 0.004
         curve = sag * t**2
         notch = 0.006 * full * np.exp(-((t / 0.22) ** 2))
         thin = 0.72 if face.look.expression == "serious" else 1.0
@@ -299,7 +299,7 @@ def _marks(canvas: Canvas, face: Face) -> None:
             stroke(canvas, face.turned(smooth(arc, False)), 1.7 * k, dark, alpha=0.9)
     if look.pimple == "yes":
         x, y = 0.118, 0.072
-        r = 0.0165 * k
+        r = 0.0185 * k
         blob(canvas, face, x, y, 1.5 * r, 1.5 * r, mix(face.skin, (0.9, 0.1, 0.1), 0.6), 0.7, 0.8)
         fill(canvas, face.turned(ellipse(x, y, r, r)), (0.86, 0.10, 0.12), line=False)
         fill(
@@ -323,9 +323,19 @@ def _marks(canvas: Canvas, face: Face) -> None:
         for line in lines:
             stroke(canvas, face.turned(smooth(line, False)), 1.25 * k, dark, alpha=0.72, soft=0.3)
     if look.age == "young" and look.who in ("man", "woman"):
-        red = mix(face.skin, (0.95, 0.30, 0.28), 0.6)
+        red = mix(face.skin, (0.97, 0.22, 0.24), 0.72)
         for side in (-1, 1):
-            blob(canvas, face, side * 0.62 * face.half_width, 0.088, 0.036, 0.026, red, 0.6, 2.0)
+            blob(canvas, face, side * 0.62 * face.half_width, 0.088, 0.044, 0.030, red, 0.8, 2.0)
+    if look.expression == "serious":
+        for side in (-1, 1):
+            furrow = np.array([[0.011, -0.030], [0.014, -0.072]]) * [side, 1] + [0, face.eye_y]
+            stroke(canvas, face.turned(furrow), 1.4 * k, dark, alpha=0.8, soft=0.2, edge=False)
+    if look.who in ("boy", "girl"):
+        freckle = scaled(face.skin, 0.55)
+        for x, y in ((0.040, 0.058), (0.062, 0.066), (0.052, 0.080), (0.078, 0.079)):
+            for side in (-1, 1):
+                dot = ellipse(side * x, y, 0.0052 * k, 0.0052 * k)
+                fill(canvas, face.turned(dot), freckle, alpha=0.75, line=False, edge=False)
 
 
 def _ears(canvas: Canvas, face: Face, shade: np.ndarray) -> None:

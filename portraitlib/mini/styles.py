@@ -32,7 +32,7 @@ class Style:
 
 STYLE_TABLE: dict[str, Style] = {
     "photorealistic": Style(Ink("soft"), background_blur_px=3.0, saturation=1.0),
-    "pencil sketch": Style(Ink("soft", 1.1, 0.0), background_blur_px=1.5, small=1.1),
+    "pencil sketch": Style(Ink("soft", 1.1, 0.0), background_blur_px=1.5, small=1.3),
     "comic book": Style(Ink("bold", 1.7, 0.0), background_blur_px=0.6, saturation=1.45, small=1.15),
     "anime": Style(
         Ink("cel", 0.9, 0.55), eye=1.36, eye_tall=1.9, nose=0.35, mouth=0.72, taper=1.0,
