@@ -150,6 +150,9 @@ def write(
 
 def wrapped(text: str, width_px: float) -> str:
     letters = max(4, int(width_px / LETTER_PX))
+    longest = max(map(len, text.split()), default=0)
+    if letters < longest <= 1.2 * letters:
+        letters = longest  # a word a little too long reads better whole than in two
     return "\n".join(textwrap.wrap(text, letters)) or text
 
 

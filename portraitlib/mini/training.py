@@ -50,6 +50,10 @@ class Muon(torch.optim.AdamW):
         groups = [{"params": matrices, "muon": True}, {"params": rest, "muon": False}]
         super().__init__(groups, fused=True, **settings)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # AdamW's own looks for its counters in every parameter's state.
+        torch.optim.Optimizer.__setstate__(self, state)
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         group = self.param_groups[0]
