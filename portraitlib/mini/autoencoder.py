@@ -78,8 +78,12 @@ def train_autoencoder(
 
 
 def _optimizer(vae: Any) -> Muon:
-    ends = ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out")
-    ends += ("quant_conv", "post_quant_conv")
+    parts = ("encoder", "decoder")
+    ends = (
+        "quant_conv",
+        "post_quant_conv",
+        *(f"{part}.conv_{end}" for part in parts for end in ("in", "out")),
+    )
     return Muon(vae, ends, lr=RATE, betas=(0.9, 0.97), weight_decay=1e-4)
 
 

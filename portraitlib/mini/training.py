@@ -55,7 +55,7 @@ class Muon(torch.optim.AdamW):
         torch.optim.Optimizer.__setstate__(self, state)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         group = self.param_groups[0]
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         moved = [p for p in group["params"] if p.grad is not None]
@@ -77,7 +77,7 @@ class Muon(torch.optim.AdamW):
             torch.nn.utils.vector_to_parameters(flat, updates)
         torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(moved, updates, alpha=-group["lr"])
-        super().step()
+        return super().step(closure)
 
 
 @dataclass
