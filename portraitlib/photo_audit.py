@@ -7,7 +7,7 @@ Limits were set on portraits blurred and darkened step by step: a sharpness of 8
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -37,7 +37,9 @@ LIMITS = {
 }
 FACE_PX = 160  # at which sharpness is measured: a face's pixels differ from photo to photo
 HASH_SIDE = 16
-DUPLICATE_BITS = 26  # of 256; the same photo saved anew differs in up to 10, another pose in 50
+# Of 256 bits. A photo saved anew differs in up to 5 as a whole, and in up to 80 as a crop where the
+# face was found a step of the detector aside; crops of another pose differ in 40 and more.
+DUPLICATE_BITS = {"crop": 26, "whole": 12}
 FEW, ENOUGH = 5, 10
 TURN_SPREAD = 0.12  # of `Face.yaw` over the set; below it nobody has turned the head
 BACKGROUND_SPREAD = 9.0  # of Lab colours about the head, median over pairs of photos
@@ -63,7 +65,7 @@ def measure_quality(image: Image.Image, face: Face) -> dict[str, float]:
         max(top + 1, min(bottom, image.height)),
     )
     size = (FACE_PX, FACE_PX)
-    cut = image.resize(size, Image.Resampling.BOX, box=area)
+    cut = image.resize(size, Image.Resampling.BICUBIC, box=area)
     grey = cv2.cvtColor(np.asarray(cut), cv2.COLOR_RGB2GRAY).astype(np.float32)
     brightness = float(grey.mean())
     lightened = grey * (128 / max(brightness, 1.0))
@@ -89,19 +91,20 @@ def judge_quality(figures: dict[str, float]) -> tuple[list[str], list[str]]:
 # --- the same photo again ------------------------------------------------------------------------
 
 
-def look_hash(crop: Image.Image) -> np.ndarray:
-    """(256,) bool: where a small grey copy gets brighter from left to right."""
-    small = crop.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
+def look_hash(image: Image.Image) -> np.ndarray:
+    """(16, 16) bool: where a small grey copy gets brighter from left to right."""
+    small = image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.int16)
-    return (values[:, 1:] > values[:, :-1]).ravel()
+    return values[:, 1:] > values[:, :-1]
 
 
 def find_duplicates(
-    hashes: Sequence[np.ndarray], ranks: Sequence[tuple[int, float]]
+    hashes: Sequence[Mapping[str, np.ndarray]], ranks: Sequence[tuple[int, float]]
 ) -> dict[int, int]:
     """Which photos repeat which: index -> index of the one to keep, that of the highest rank.
 
-    A mirrored copy counts as a repetition too.
+    hashes: of each photo `look_hash` by the names of `DUPLICATE_BITS`; one alike is enough. A
+    mirrored copy counts as a repetition too.
     """
     order = sorted(range(len(hashes)), key=lambda index: ranks[index], reverse=True)
     kept: list[int] = []
@@ -115,9 +118,11 @@ def find_duplicates(
     return repeats
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    mirrored = ~other.reshape(HASH_SIDE, HASH_SIDE)[:, ::-1].ravel()
-    return min(np.sum(one != other), np.sum(one != mirrored)) <= DUPLICATE_BITS
+def _alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return any(
+        min((one[name] != other[name]).sum(), (one[name] != ~other[name][:, ::-1]).sum()) <= bits
+        for name, bits in DUPLICATE_BITS.items()
+    )
 
 
 # --- somebody else -------------------------------------------------------------------------------

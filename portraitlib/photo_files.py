@@ -24,7 +24,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from portraitlib.settings import UsageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF")  # MPO: a JPEG with further pictures
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "HEIF")
 FORMAT_NAMES = "JPEG, PNG, WebP, TIFF or HEIC"
 LARGEST_PIXELS = 64_000_000  # 8000 x 8000; decoded that is 200 MB
 LARGEST_BYTES = 200_000_000
@@ -145,7 +145,7 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
             try:
                 picture.load()
                 frames = getattr(picture, "n_frames", 1)
-                if frames > 1 and picture.format != "MPO":  # phones add views to one photo
+                if frames > 1 and picture.format != "MPO":  # a JPEG to which phones add views
                     notes.append(f"first of {frames} pictures in the file")
                 picture.seek(0)
                 return _plain(_upright(picture, notes), notes), notes
@@ -159,9 +159,10 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
 
 def _opened(content: bytes) -> Image.Image:
     """The picture with its size known and its pixels unread; raises NotAPhoto."""
-    Image.init()  # else `formats` names plugins that Pillow has not loaded
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # no HEIF without pillow-heif
     try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        picture = Image.open(io.BytesIO(content), formats=known)
     except Image.DecompressionBombError:
         raise NotAPhoto(_too_many_pixels("more")) from None
     except Exception as problem:  # see above

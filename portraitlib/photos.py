@@ -209,7 +209,11 @@ def _refuse(photos: list[Photo], index: int, reason: str) -> None:
 
 def _without_repetitions(photos: list[Photo]) -> list[Photo]:
     at = [i for i, photo in enumerate(photos) if not photo.refusals and photo.image]
-    hashes = [photo_audit.look_hash(image) for i in at if (image := photos[i].image)]
+    hashes = [
+        {"crop": photo_audit.look_hash(image), "whole": photo_audit.look_hash(photos[i].preview)}
+        for i in at
+        if (image := photos[i].image)
+    ]
     repeats = photo_audit.find_duplicates(hashes, [_rank(photos[i]) for i in at])
     for index, same in repeats.items():
         _refuse(photos, at[index], f"almost the same as {photos[at[same]].name}, which is kept")
