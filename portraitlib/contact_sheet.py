@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from portraitlib.settings import UsageError
 from portraitlib.sheet import (
@@ -94,10 +94,12 @@ def _marked(photo: Photo, side: int) -> Image.Image:
         box = [value * factor for value in face.box]
         pen.rectangle(box, outline="white", width=1)
         if len(photo.faces) > 1:
-            pen.text((box[0] + 3, box[1] + 2), str(number), fill="white", stroke_width=1,
-                     stroke_fill="black")  # fmt: skip
-    if photo.crop:
-        left, top, right, bottom = (round(value * factor) for value in photo.crop.box)
-        right, bottom = min(right, size[0]) - 1, min(bottom, size[1]) - 1
-        pen.rectangle((left, top, right, bottom), outline=COLOURS[photo.status], width=3)
+            font, at = ImageFont.load_default(18), (box[0] + 4, box[1])
+            pen.text(at, str(number), "white", font, stroke_width=2, stroke_fill="black")
+    # A photo that was left out for want of a face has no square worth showing: a frame instead.
+    square = photo.crop if photo.crop and (photo.faces or not photo.refusals) else None
+    left, top, right, bottom = square.box if square else (0, 0, *photo.original_size)
+    corner = (min(right * factor, size[0]) - 1, min(bottom * factor, size[1]) - 1)
+    area = (left * factor, top * factor, *corner)
+    pen.rectangle(area, outline=COLOURS[photo.status], width=3)
     return picture

@@ -112,9 +112,9 @@ def prepare_photo(
     warnings += faults if crop else []
     figures: dict[str, float] = {}
     embedding = None
-    if face is None:
+    if face is None and crop:
         refusals.append(NO_FACE + _turned_hint(preview, finder))
-    else:
+    elif face:
         figures = photo_audit.measure_quality(image, face)
         refused, warned = photo_audit.judge_quality(figures)
         refusals, warnings = refusals + refused, warnings + warned
@@ -255,15 +255,24 @@ def _embedded(photos: Sequence[Photo], made_for: str) -> tuple[list[int], np.nda
 
 def _who_warnings(used: Sequence[Photo]) -> list[str]:
     """Doubts about who is on the photos that concern the set."""
-    kinds = {FINDERS[photo.finder].made_for for photo in used if photo.finder}
-    found = [f"{' and '.join(sorted(kinds))} are mixed"] if len(kinds) > 1 else []
+    names: dict[str, list[str]] = {}
+    for photo in used:
+        if photo.finder:
+            names.setdefault(FINDERS[photo.finder].made_for, []).append(photo.name)
+    found = []
+    if len(names) > 1:
+        odd = min(names, key=lambda kind: len(names[kind]))
+        found.append(
+            f"{' and '.join(sorted(names))} are mixed: {', '.join(names[odd][:3])} "
+            f"{'is' if len(names[odd]) == 1 else 'are'} of the {odd}"
+        )
     for encoder in ENCODERS.values():
         if photo_audit.is_crowd(_embedded(used, encoder.made_for)[1], encoder):
             found.append(
                 "several people: none is in more than half of the photos; keep one person's, or "
                 "choose the faces"
             )
-    for kind in sorted(kinds):
+    for kind in sorted(names):
         if encoder_for(kind) is None and len(used) > 1:
             found.append(f"not checked whether all show one person: no encoder for {kind} yet")
     return found
