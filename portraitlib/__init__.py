@@ -12,12 +12,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from portraitlib.contact_sheet import show_photos
     from portraitlib.gallery import save_results
     from portraitlib.generate import rerun, text_to_image
     from portraitlib.models import PRESETS, Model, Preset, load_model
+    from portraitlib.photo_set import Photo, PhotoSet
+    from portraitlib.photos import read_photos
     from portraitlib.portrait import Portrait
     from portraitlib.settings import Sampling, UsageError
     from portraitlib.show import show_grid
+    from portraitlib.subject import subject_photos
     from portraitlib.sweep import SweepTable, sweep
 
     __version__: str
@@ -27,6 +31,10 @@ _HOMES = {
     "UsageError": "settings",
     "Sampling": "settings",
     "Portrait": "portrait",
+    "Photo": "photo_set",
+    "PhotoSet": "photo_set",
+    "read_photos": "photos",
+    "subject_photos": "subject",
     "PRESETS": "models",
     "Preset": "models",
     "Model": "models",
@@ -36,12 +44,15 @@ _HOMES = {
     "sweep": "sweep",
     "SweepTable": "sweep",
     "show_grid": "show",
+    "show_photos": "contact_sheet",
     "save_results": "gallery",
 }
 
 __all__ = [
     "PRESETS",
     "Model",
+    "Photo",
+    "PhotoSet",
     "Portrait",
     "Preset",
     "Sampling",
@@ -49,9 +60,12 @@ __all__ = [
     "UsageError",
     "__version__",
     "load_model",
+    "read_photos",
     "rerun",
     "save_results",
     "show_grid",
+    "show_photos",
+    "subject_photos",
     "sweep",
     "text_to_image",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import re
@@ -85,6 +86,19 @@ def _parser() -> argparse.ArgumentParser:
         "--output", default="runs/portraits", metavar="FOLDER", help="(%(default)s)"
     )
 
+    photos = commands.add_parser("photos", help="check a folder of photos, draw a contact sheet")
+    photos.set_defaults(run=_photos)
+    photos.add_argument("folder", metavar="FOLDER", help="photos of one person")
+    photos.add_argument(
+        "--size-px", type=int, default=1024, metavar="N", help="side of the crops (%(default)s)"
+    )
+    photos.add_argument(
+        "--identifier", default="jrdnpl", metavar="WORD", help="stands for the person (%(default)s)"
+    )
+    photos.add_argument(
+        "--output", default="runs/photos.png", metavar="FILE", help="the sheet (%(default)s)"
+    )
+
     demo = commands.add_parser("demo", help="run the notebooks with small settings, make a gallery")
     demo.set_defaults(run=_demo)
     demo.add_argument("--output", default="runs/demo", metavar="FOLDER", help="(%(default)s)")
@@ -122,6 +136,23 @@ def _generate(chosen: argparse.Namespace) -> None:
     print(model, file=sys.stderr)
     for portrait in pl.text_to_image(model, chosen.prompt, sampling):
         print(portrait.save(_free_name(folder, chosen.prompt, portrait.recipe.get("seed", 0))))
+
+
+def _photos(chosen: argparse.Namespace) -> None:
+    """Read, report, write the sheet, print its path."""
+    from portraitlib.execution import check_writable
+    from portraitlib.portrait import write_whole
+
+    target = Path(chosen.output).expanduser().absolute()
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"--output: got {chosen.output!r}, expected a file that ends in .png")
+    check_writable(target.parent)
+    photos = pl.read_photos(chosen.folder, size_px=chosen.size_px, identifier=chosen.identifier)
+    print(photos.report)
+    file = io.BytesIO()
+    pl.show_photos(photos).savefig(file, format="png")
+    write_whole(target, file.getvalue())
+    print(target)
 
 
 def _free_name(folder: Path, prompt: str, seed: int) -> Path:

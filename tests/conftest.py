@@ -1,14 +1,16 @@
-"""What several test files share: the real embedded model, and a throwaway notebook."""
+"""What several test files share: the embedded model, a photograph, a throwaway notebook."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import v4
+from PIL import Image
 
 # No test reaches for the network; set before any library reads it.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,6 +36,13 @@ def mini():
     import portraitlib as pl
 
     return pl.load_model("mini", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Image.Image:
+    """A photograph of a person, 512 x 512, without strings (NASA, public domain)."""
+    with Image.open(str(files("skimage") / "data" / "astronaut.png")) as opened:
+        return Image.frombytes("RGB", opened.size, opened.convert("RGB").tobytes())
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ MISTAKES = {
     "no images": ["generate", "a man", "--num-images", "0"],
     "an unknown model": ["generate", "a man", "--model", "mimi"],
     "an empty prompt": ["generate", "  ", "--model", "mini"],
+    "no folder of photos": ["photos", "missing"],
+    "a sheet that is no png": ["photos", ".", "--output", "sheet.jpg"],
     "an unknown notebook": ["notebooks", "99_nothing"],
 }
 

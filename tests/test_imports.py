@@ -16,14 +16,29 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
     ("settings", "portrait", "device", "address", "model_files"),
-    ("sheet", "show", "photos", "models"),
+    ("sheet", "show", "models", "faces", "captions", "photo_files", "photo_crop", "photo_audit"),
+    ("photo_set", "photos", "contact_sheet", "subject"),
     ("generate", "control", "class_images", "dreambooth"),
     ("sweep", "measure", "cost"),
     ("gallery", "execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
-TORCHLESS = ("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli")
-HEAVY = ("torch", "diffusers", "transformers", "peft", "matplotlib", "cv2", "papermill", "numpy")
+TORCHLESS = (
+    *("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli"),
+    *("faces", "captions", "photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
+    *("contact_sheet", "subject"),
+)
+HEAVY = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "matplotlib",
+    "cv2",
+    "papermill",
+    "numpy",
+    "dlib",
+)
 
 
 def modules() -> list[str]:

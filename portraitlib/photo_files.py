@@ -1,0 +1,294 @@
+"""Photo files: which of a folder are photos, and how each becomes an upright sRGB picture.
+
+The rules, for every file that `read_photo` takes:
+
+- upright by its EXIF orientation, all eight of them;
+- colours brought to sRGB by the embedded profile; without one they are taken as sRGB already;
+- 8 bits a channel: 16-bit values lose their lower half, floats must lie in 0..1;
+- CMYK, Lab, palettes and grey become RGB;
+- transparent parts are laid on white;
+- of an animation or a multi-page file the first picture counts;
+- nothing but the pixels is kept: no EXIF, XMP, IPTC, profile, comment or thumbnail.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from portraitlib.settings import UsageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "HEIF")
+FORMAT_NAMES = "JPEG, PNG, WebP, TIFF or HEIC"
+LARGEST_PIXELS = 64_000_000  # 8000 x 8000; decoded that is 200 MB
+LARGEST_BYTES = 200_000_000
+MOST_PHOTOS = 200  # of one person; each keeps a crop and a preview in memory
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+WHITE = (255, 255, 255)
+
+# Files that programs leave in folders: named in the report, no reason to worry.
+LEFT_BY_PROGRAMS = {
+    ".ds_store": "left by macOS",
+    ".localized": "left by macOS",
+    "thumbs.db": "left by Windows",
+    "desktop.ini": "left by Windows",
+    ".picasa.ini": "left by Picasa",
+}
+
+
+class NotAPhoto(ValueError):
+    """A file that cannot be used as a photo; the message says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that was not read as a photo, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+def list_photos(folder: Path) -> tuple[list[Path], list[Skipped]]:
+    """The files directly in a folder that may be photos, by name, and what is not one.
+
+    Captions (`name.txt` beside a photo `name.*`, and `metadata.jsonl`) are in neither list.
+    Raises UsageError if the folder is missing, no folder, unreadable, or holds too many files.
+    """
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder}: no such folder; try the path of your folder of photos"
+        ) from None
+    except NotADirectoryError:
+        raise UsageError(
+            f"{folder}: got a file, expected a folder of photos; try {folder.parent}"
+        ) from None
+    except OSError as problem:
+        raise UsageError(f"{folder}: cannot be read ({problem.strerror or problem})") from None
+    home = folder.resolve()
+    stems = {path.stem for path in entries if path.suffix.lower() != ".txt"}
+    photos, skipped = [], []
+    for path in entries:
+        if path.name == "metadata.jsonl" or (path.suffix == ".txt" and path.stem in stems):
+            continue
+        if reason := _why_no_photo(path, home):
+            skipped.append(Skipped(path.name, reason))
+        else:
+            photos.append(path)
+    if len(photos) > MOST_PHOTOS:
+        raise UsageError(
+            f"{folder}: got {len(photos)} files, expected up to {MOST_PHOTOS} photos of one "
+            "person; try a folder with the 10 to 20 best"
+        )
+    return photos, skipped
+
+
+def _why_no_photo(path: Path, home: Path) -> str:
+    """Why a directory entry is not to be opened; "" if it may be a photo."""
+    if program := LEFT_BY_PROGRAMS.get(path.name.lower()):
+        return f"{program}, not a photo"
+    try:
+        target = path.resolve(strict=True)
+        kind = target.stat()
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+        return "a link to nowhere" if path.is_symlink() else "cannot be read"
+    if path.is_symlink() and not target.is_relative_to(home):
+        return "a link out of the folder; copy the photo into it instead"
+    if stat.S_ISDIR(kind.st_mode):
+        return "a folder; only photos directly in the folder given are read"
+    if path.name.startswith("."):
+        return "a hidden file"
+    if not stat.S_ISREG(kind.st_mode):  # opening a pipe would wait for ever
+        return "not a file but a pipe, socket or device"
+    if kind.st_size == 0:
+        return "empty (0 bytes)"
+    if kind.st_size > LARGEST_BYTES:
+        return f"{kind.st_size / 1e6:.0f} MB, expected at most {LARGEST_BYTES / 1e6:.0f} MB"
+    return ""
+
+
+# --- one file ------------------------------------------------------------------------------------
+
+
+def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
+    """Read one photo by the rules above: an RGB picture without metadata, and what was done to it.
+
+    Raises NotAPhoto if the file cannot be used.
+    """
+    notes: list[str] = []
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise NotAPhoto(f"cannot be read ({problem.strerror or problem})") from None
+    if _is_heif(content) and not _can_read_heif():
+        raise NotAPhoto(
+            "a HEIC photo, and pillow-heif is not installed; try pip install pillow-heif, or save "
+            "it as JPEG"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of much that is mended or refused here
+        picture = _opened(content)
+        with picture:
+            try:
+                picture.load()
+                frames = getattr(picture, "n_frames", 1)
+                if frames > 1 and picture.format != "MPO":  # a JPEG to which phones add views
+                    notes.append(f"first of {frames} pictures in the file")
+                picture.seek(0)
+                return _plain(_upright(picture, notes), notes), notes
+            except NotAPhoto:
+                raise
+            except MemoryError:
+                raise NotAPhoto("too large for this machine's memory") from None
+            except Exception as problem:  # Pillow reports damage as errors of almost any kind
+                raise NotAPhoto(f"damaged or cut short ({_first_words(problem)})") from None
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The picture with its size known and its pixels unread; raises NotAPhoto."""
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # no HEIF without pillow-heif
+    try:
+        picture = Image.open(io.BytesIO(content), formats=known)
+    except Image.DecompressionBombError:
+        raise NotAPhoto(_too_many_pixels("more")) from None
+    except Exception as problem:  # see above
+        kind = "text" if _is_text(content) else "no picture"
+        if not isinstance(problem, Image.UnidentifiedImageError):
+            raise NotAPhoto(f"damaged ({_first_words(problem)})") from None
+        raise NotAPhoto(
+            f"{kind} by its content, whatever its name says; expected {FORMAT_NAMES}"
+        ) from None
+    if picture.width * picture.height > LARGEST_PIXELS:
+        raise NotAPhoto(_too_many_pixels(f"{picture.width}x{picture.height}"))
+    return picture
+
+
+def _too_many_pixels(size: str) -> str:
+    return (
+        f"a decompression bomb or a huge picture: {size} pixels, expected at most "
+        f"{LARGEST_PIXELS / 1e6:.0f} million; try a smaller copy"
+    )
+
+
+def _is_heif(content: bytes) -> bool:
+    return content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
+
+
+def _can_read_heif() -> bool:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+def _is_text(content: bytes) -> bool:
+    start = content[:512]
+    return b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start)
+
+
+def _first_words(problem: Exception) -> str:
+    """An error of Pillow's, short and in one line."""
+    return " ".join((str(problem) or type(problem).__name__).split())[:80]
+
+
+def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged EXIF fails in as many ways as there are tags
+        notes.append("its EXIF is damaged: taken as it lies")
+        return picture
+
+
+# --- any mode to RGB -----------------------------------------------------------------------------
+
+
+def _plain(picture: Image.Image, notes: list[str]) -> Image.Image:
+    """Pixels alone, RGB, 8 bits, sRGB."""
+    profile = picture.info.get("icc_profile")
+    picture = _eight_bits(picture, notes)
+    if picture.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = _on_white(picture, notes)
+    if picture.mode in ("1", "YCbCr", "HSV", "RGBX"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    if picture.mode not in ("RGB", "L", "CMYK", "LAB"):
+        raise NotAPhoto(f"pixels of kind {picture.mode}, expected RGB, grey, CMYK or Lab")
+    picture = _to_srgb(picture, profile, notes)
+    return Image.fromarray(np.array(picture, dtype=np.uint8))  # new: brings no metadata along
+
+
+def _eight_bits(picture: Image.Image, notes: list[str]) -> Image.Image:
+    """Grey of 16 bits or floats as grey of 8; other modes as they are."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            raise NotAPhoto("float pixels beyond 0..1; try saving it with 8 or 16 bits")
+        grey = (values * 255 + 0.5).astype(np.uint8)
+    else:
+        grey = (np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8)
+    notes.append("16 bits or more brought to 8")
+    return Image.fromarray(grey)
+
+
+def _on_white(picture: Image.Image, notes: list[str]) -> Image.Image:
+    layer = picture.convert("RGBA")
+    if layer.getchannel("A").getextrema()[0] == 255:
+        return layer.convert("RGB")
+    notes.append("transparent parts laid on white")
+    paper = Image.new("RGBA", layer.size, (*WHITE, 255))
+    paper.alpha_composite(layer)
+    return paper.convert("RGB")
+
+
+PROFILE_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """The picture in sRGB: by its profile, else by what its mode means by itself."""
+    source: ImageCms.ImageCmsProfile | None = None
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            space = source.profile.xcolor_space.strip()
+        except (OSError, ImageCms.PyCMSError, TypeError, ValueError):
+            source, space = None, ""
+        if space != PROFILE_SPACES[picture.mode]:
+            notes.append("its colour profile is damaged or does not fit: taken as sRGB")
+            source = None
+    if source is None and picture.mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    if source is None:
+        return picture.convert("RGB")
+    try:
+        converted = ImageCms.profileToProfile(
+            picture,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        if picture.mode == "LAB":
+            raise
+        notes.append("its colour profile cannot be used: taken as sRGB")
+        return picture.convert("RGB")
+    assert converted is not None  # None only with inPlace
+    return converted
