@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from portraitlib.mini.denoiser import Encoded, train_denoiser
+from portraitlib.mini.denoiser import Encoded, face_weights, train_denoiser
 from portraitlib.mini.training import Muon, orthogonal
 
 
@@ -42,6 +43,15 @@ def test_the_optimizer_learns_and_leaves_frozen_layers_alone():
     assert torch.equal(network[0].weight, frozen)
 
 
+def test_errors_in_the_face_count_most():
+    landmarks = np.array([[[0.4, 0.3], [0.6, 0.3], [0.5, 0.4], [0.5, 0.5], [0.5, 0.1], [0.5, 0.7]]])
+    weights = face_weights(landmarks, 20)[0]
+    row, column = divmod(int(weights.argmax()), 20)
+    assert (row, column) in [(y, x) for y in (6, 7) for x in (9, 10)]  # among eyes, nose, mouth
+    assert weights.mean().item() == pytest.approx(1)
+    assert weights.max() > 5 * weights[0, 0]
+
+
 def test_processes_share_a_training_and_it_goes_on_from_its_state(tmp_path):
     encoded = Encoded(
         means=torch.randn(6, 4, 8, 8).half(),
@@ -50,6 +60,7 @@ def test_processes_share_a_training_and_it_goes_on_from_its_state(tmp_path):
         pooled=torch.randn(6, 3, 128).half(),
         empty_states=torch.zeros(77, 192).half(),
         empty_pooled=torch.zeros(128).half(),
+        weights=torch.ones(6, 8, 8).half(),
     )
     train_denoiser(tmp_path, encoded, 1, processes=2)
     first = load_file(next(tmp_path.glob("state-*")))

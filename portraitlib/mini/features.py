@@ -298,9 +298,10 @@ def _marks(canvas: Canvas, face: Face) -> None:
             blob(canvas, face, x - side * 0.004, y, 0.009 * k, 0.015 * k, dark, 0.25, 1.0)
             stroke(canvas, face.turned(smooth(arc, False)), 1.7 * k, dark, alpha=0.9)
     if look.pimple == "yes":
-        x, y = 0.118, 0.072
-        r = 0.0185 * k
+        x, y = 0.112, 0.090
+        r = 0.0225 * min(k, 1.3)
         blob(canvas, face, x, y, 1.5 * r, 1.5 * r, mix(face.skin, (0.9, 0.1, 0.1), 0.6), 0.7, 0.8)
+        fill(canvas, face.turned(ellipse(x, y, 1.2 * r, 1.2 * r)), dark, line=False)
         fill(canvas, face.turned(ellipse(x, y, r, r)), (0.86, 0.10, 0.12), line=False)
         fill(
             canvas,
