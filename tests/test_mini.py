@@ -63,23 +63,23 @@ def asked(pictures) -> figures.Asked:
 
 
 def test_style_words_show(asked):
-    assert asked.right[asked.group == "style"].mean() >= 0.7
+    assert asked.right[asked.group == "style"].mean() >= 0.9
 
 
 def test_attribute_words_show(asked):
-    assert asked.right[asked.group != "style"].mean() >= 0.7
+    assert asked.right[asked.group != "style"].mean() >= 0.9
 
 
 @pytest.mark.parametrize("group", ["who", "glasses", "place", "punk"])
 def test_no_such_word_is_ignored(asked, group):
-    assert asked.right[asked.group == group].mean() >= 0.5
+    assert asked.right[asked.group == group].mean() >= 0.7
 
 
 def test_faces_hold_together(pictures):
     network, notes = judge.load_judge()
     whole = judge.coherent(judge.read(network, pictures), judge.limits_of(notes))
-    # A floor under the shipped set, which had 42 %: to be raised with each better one.
-    assert whole.mean() >= 0.3
+    # A floor under the shipped set: to be raised with each better one.
+    assert whole.mean() >= 0.6
 
 
 def test_seeds_give_different_people(pictures):
@@ -91,8 +91,8 @@ def test_the_autoencoder_keeps_what_is_drawn(mini):
     from portraitlib.mini.autoencoder import autoencoder_figures
 
     psnr = autoencoder_figures(mini.pipeline.vae, count=4)
-    assert psnr["all"] >= 26
-    assert min(psnr.values()) >= 23
+    assert psnr["all"] >= 26.5
+    assert min(psnr.values()) >= 24.5
 
 
 # Loading -----------------------------------------------------------------------------------

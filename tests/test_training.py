@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from portraitlib.mini.denoiser import Encoded, face_weights, train_denoiser
+from portraitlib.mini.denoiser import Encoded, face_weights, train_denoiser, trained_unet
+from portraitlib.mini.recipe import WEIGHTS, start_from
+from portraitlib.mini.text import trained_text
 from portraitlib.mini.training import Muon, orthogonal
 
 
@@ -72,3 +74,13 @@ def test_processes_share_a_training_and_it_goes_on_from_its_state(tmp_path):
     moved = [k for k in first if k.startswith("module.") and not torch.equal(first[k], second[k])]
     assert len(moved) > 200
     assert any(key.endswith("momentum") for key in second)
+
+
+def test_training_goes_on_from_the_shipped_weights(tmp_path):
+    start_from(WEIGHTS, tmp_path)
+    tokenizer, _ = trained_text(tmp_path / "text")
+    shipped = json.loads((WEIGHTS / "tokenizer" / "tokenizer.json").read_text())
+    assert tokenizer.get_vocab() == shipped["model"]["vocab"]
+    weights = load_file(WEIGHTS / "unet" / "diffusion_pytorch_model.safetensors")
+    name = "conv_in.weight"
+    assert torch.equal(trained_unet(tmp_path / "denoiser").state_dict()[name].half(), weights[name])

@@ -17,7 +17,7 @@ from .architecture import SIZE_PX, new_autoencoder, new_scheduler, new_unet, sav
 from .autoencoder import autoencoder_figures, train_autoencoder, trained_autoencoder
 from .denoiser import Encoded, encode_drawings, scaling_factor, train_denoiser, trained_unet
 from .drawings import Drawings, make_drawings, read_drawings
-from .text import TextPair, train_text, trained_text
+from .text import TextPair, kept_tokenizer, train_text, trained_text
 from .training import Average, save_state
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -65,17 +65,15 @@ def start_from(weights: Path, state: Path) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer, pair = None, None
     vae, unet = new_autoencoder(), new_unet()
     vae.load_state_dict(AutoencoderKL.from_pretrained(weights / "vae").float().state_dict())
     unet.load_state_dict(
         UNet2DConditionModel.from_pretrained(weights / "unet").float().state_dict()
     )
-    from .architecture import new_tokenizer
-    from .words import vocabulary
-
-    tokenizer = new_tokenizer(vocabulary())
-    pair = TextPair(tokenizer)
+    place = state / "text" / "tokenizer"
+    if not place.exists():
+        shutil.copytree(weights / "tokenizer", place)
+    pair = TextPair(kept_tokenizer(state / "text"))
     first = CLIPTextModel.from_pretrained(weights / "text_encoder").float()
     second = CLIPTextModelWithProjection.from_pretrained(weights / "text_encoder_2").float()
     pair.first.load_state_dict(first.state_dict())

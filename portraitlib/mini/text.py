@@ -57,10 +57,23 @@ def _said(seed: int, count: int = 1000) -> tuple[list[str], np.ndarray]:
     return captions, np.stack(codes)
 
 
+def kept_tokenizer(folder: Path) -> Any:
+    """The tokenizer of the state in `folder`, made and kept there at first.
+
+    Two that are made of the same words may number their pieces differently.
+    """
+    from transformers import CLIPTokenizer
+
+    place = folder / "tokenizer"
+    if not place.exists():
+        new_tokenizer(vocabulary()).save_pretrained(place)
+    return CLIPTokenizer.from_pretrained(place)
+
+
 def train_text(folder: Path, steps: int, *, device: str = "cpu") -> None:
     """Train for `steps` steps in all, going on from the state in `folder`."""
     torch.manual_seed(0)
-    tokenizer = new_tokenizer(vocabulary())
+    tokenizer = kept_tokenizer(folder)
     pair = TextPair(tokenizer).to(device)
     optimizer = torch.optim.AdamW(pair.parameters(), lr=RATE, betas=(0.9, 0.98), fused=True)
     average = Average(pair, 0.99)
@@ -96,7 +109,7 @@ def train_text(folder: Path, steps: int, *, device: str = "cpu") -> None:
 
 def trained_text(folder: Path) -> tuple[Any, TextPair]:
     """The tokenizer and the averaged encoders of the state in `folder`."""
-    tokenizer = new_tokenizer(vocabulary())
+    tokenizer = kept_tokenizer(folder)
     pair = TextPair(tokenizer)
     average = Average(pair)
     if not load_state(folder, pair, average, torch.optim.AdamW(pair.parameters())):
