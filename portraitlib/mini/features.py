@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, ellipse, fill, smooth, stroke
+from .canvas import Canvas, Colour, ellipse, fill, smooth, stroke
 from .clothes import paint_clothes, paint_folded_hands, paint_glasses, paint_studs
 from .face import HAIR, IRIS, Face, between, blob, is_soft, light_on, mix, outline_of_head, scaled
 from .hair import paint_back_hair, paint_beard, paint_front_hair
@@ -287,7 +287,7 @@ def _mouth(canvas: Canvas, face: Face) -> None:
 
 
 def _marks(canvas: Canvas, face: Face) -> None:
-    """Dimples, a pimple, the lines of age."""
+    """Dimples, a pimple, and what age and mood leave in a face."""
     k, look = face.style.small, face.look
     dark = scaled(face.skin, 0.42)
     if look.dimples == "yes":
@@ -298,18 +298,39 @@ def _marks(canvas: Canvas, face: Face) -> None:
             blob(canvas, face, x - side * 0.004, y, 0.009 * k, 0.015 * k, dark, 0.25, 1.0)
             stroke(canvas, face.turned(smooth(arc, False)), 1.7 * k, dark, alpha=0.9)
     if look.pimple == "yes":
-        x, y = 0.112, 0.090
-        r = 0.0225 * min(k, 1.3)
-        blob(canvas, face, x, y, 1.5 * r, 1.5 * r, mix(face.skin, (0.9, 0.1, 0.1), 0.6), 0.7, 0.8)
-        fill(canvas, face.turned(ellipse(x, y, 1.2 * r, 1.2 * r)), dark, line=False)
-        fill(canvas, face.turned(ellipse(x, y, r, r)), (0.86, 0.10, 0.12), line=False)
-        fill(
-            canvas,
-            face.turned(ellipse(x - 0.3 * r, y - 0.3 * r, 0.38 * r, 0.38 * r)),
-            (1.0, 0.80, 0.74),
-            line=False,
-            edge=False,
-        )
+        _pimple(canvas, face, dark)
+    _age(canvas, face, dark)
+    if look.expression == "serious":
+        for side in (-1, 1):
+            furrow = np.array([[0.011, -0.030], [0.014, -0.072]]) * [side, 1] + [0, face.eye_y]
+            stroke(canvas, face.turned(furrow), 1.4 * k, dark, alpha=0.8, soft=0.2, edge=False)
+    if look.who in ("boy", "girl"):
+        freckle = scaled(face.skin, 0.55)
+        for x, y in ((0.040, 0.058), (0.062, 0.066), (0.052, 0.080), (0.078, 0.079)):
+            for side in (-1, 1):
+                dot = ellipse(side * x, y, 0.0052 * k, 0.0052 * k)
+                fill(canvas, face.turned(dot), freckle, alpha=0.75, line=False, edge=False)
+
+
+def _pimple(canvas: Canvas, face: Face, dark: Colour) -> None:
+    """Below the glasses and above a trimmed beard; its rim shows on dark skin and in graphite."""
+    x, y = 0.112, 0.090
+    r = 0.0225 * min(face.style.small, 1.3)
+    blob(canvas, face, x, y, 1.5 * r, 1.5 * r, mix(face.skin, (0.9, 0.1, 0.1), 0.6), 0.7, 0.8)
+    fill(canvas, face.turned(ellipse(x, y, 1.2 * r, 1.2 * r)), dark, line=False)
+    fill(canvas, face.turned(ellipse(x, y, r, r)), (0.86, 0.10, 0.12), line=False)
+    fill(
+        canvas,
+        face.turned(ellipse(x - 0.3 * r, y - 0.3 * r, 0.38 * r, 0.38 * r)),
+        (1.0, 0.80, 0.74),
+        line=False,
+        edge=False,
+    )
+
+
+def _age(canvas: Canvas, face: Face, dark: Colour) -> None:
+    """The lines of the old, the red cheeks of the young."""
+    look, width = face.look, 1.25 * face.style.small
     if look.age == "old":
         lines = [
             np.array([[-0.085, -0.125], [0, -0.132], [0.085, -0.125]]),
@@ -322,21 +343,11 @@ def _marks(canvas: Canvas, face: Face) -> None:
             bag = np.array([[-0.9, 1.3], [0, 2.1], [0.9, 1.4]]) * [face.eye_w, 0.021]
             lines.append(bag + [side * face.eye_x, face.eye_y])
         for line in lines:
-            stroke(canvas, face.turned(smooth(line, False)), 1.25 * k, dark, alpha=0.72, soft=0.3)
+            stroke(canvas, face.turned(smooth(line, False)), width, dark, alpha=0.72, soft=0.3)
     if look.age == "young" and look.who in ("man", "woman"):
         red = mix(face.skin, (0.97, 0.22, 0.24), 0.72)
         for side in (-1, 1):
             blob(canvas, face, side * 0.62 * face.half_width, 0.088, 0.044, 0.030, red, 0.8, 2.0)
-    if look.expression == "serious":
-        for side in (-1, 1):
-            furrow = np.array([[0.011, -0.030], [0.014, -0.072]]) * [side, 1] + [0, face.eye_y]
-            stroke(canvas, face.turned(furrow), 1.4 * k, dark, alpha=0.8, soft=0.2, edge=False)
-    if look.who in ("boy", "girl"):
-        freckle = scaled(face.skin, 0.55)
-        for x, y in ((0.040, 0.058), (0.062, 0.066), (0.052, 0.080), (0.078, 0.079)):
-            for side in (-1, 1):
-                dot = ellipse(side * x, y, 0.0052 * k, 0.0052 * k)
-                fill(canvas, face.turned(dot), freckle, alpha=0.75, line=False, edge=False)
 
 
 def _ears(canvas: Canvas, face: Face, shade: np.ndarray) -> None:
