@@ -268,7 +268,7 @@ def write_text(figures: dict[str, Any], training: dict[str, Any], notes: dict[st
 TEXT = """\
 # mini, the embedded model
 
-A text-to-image model of Stable Diffusion XL's own classes at about a thousandth of its size, that
+A text-to-image model of Stable Diffusion XL's own classes at less than a 200th of its size, that
 draws head-and-shoulders portraits of {size_px} px from words. It is there so that every experiment
 of the notebooks runs, for real, on a laptop without a GPU or a network.
 
