@@ -300,8 +300,8 @@ trained on; all figures below are of those.
 
 ![Loss of each stage](card/curves.png)
 
-A jump up is where training went on with another loss or harder drawings (for the denoiser: errors in
-the face count more since then); what stands before and after it cannot be compared.
+A jump up is where training went on with another loss or harder drawings (for the denoiser: errors
+in the face count more since then); what stands before and after it cannot be compared.
 
 What the autoencoder keeps: held-out drawn portraits, below each what comes back.
 
