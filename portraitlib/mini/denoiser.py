@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,40 @@ def encode_drawings(vae: Any, tokenizer: Any, pair: TextPair, drawings: Drawings
     return Encoded(means, spreads, states, pooled, *empty, weights)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is trained: makes `module` anew, and `network`, the module inside what draws with it.
+
+    conditions: (n, 3, size, size) uint8, a picture that steers each drawing; None for none.
+    """
+
+    name: str
+    module: Callable[[], Any]
+    network: Callable[[Any], Any]
+    optimizer: Callable[[Any], torch.optim.Optimizer]
+    conditions: torch.Tensor | None = None
+
+
+def _unet_optimizer(unet: Any) -> Muon:
+    ends = ("conv_in", "conv_out", "time_embedding", "add_embedding")
+    return Muon(unet, ends, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
+
+
+def _itself(module: Any) -> Any:
+    return module
+
+
+DENOISER = Part("denoiser", new_unet, _itself, _unet_optimizer)
+
+
 def train_denoiser(
-    folder: Path, encoded: Encoded, steps: int, *, device: str = "cpu", processes: int = 1
+    folder: Path,
+    encoded: Encoded,
+    steps: int,
+    *,
+    part: Part = DENOISER,
+    device: str = "cpu",
+    processes: int = 1,
 ) -> None:
     """Train for `steps` steps in all, going on from the state in `folder`.
 
@@ -110,18 +143,19 @@ def train_denoiser(
     averaged: on two cores that is 1.4 times the samples of one process with two threads.
     """
     if processes == 1:
-        return _train(folder, encoded, steps, device, 0, 1)
+        return _train(folder, encoded, steps, part, device, 0, 1)
     with tempfile.TemporaryDirectory() as meeting:
         torch.multiprocessing.start_processes(
-            _train_a_part, (folder, encoded, steps, device, processes, meeting), processes
+            _train_a_share, (folder, encoded, steps, part, device, processes, meeting), processes
         )
 
 
-def _train_a_part(
+def _train_a_share(
     rank: int,
     folder: Path,
     encoded: Encoded,
     steps: int,
+    part: Part,
     device: str,
     processes: int,
     meeting: str,
@@ -130,35 +164,36 @@ def _train_a_part(
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting}/here", rank=rank, world_size=processes
     )
-    _train(folder, encoded, steps, device, rank, processes)
+    _train(folder, encoded, steps, part, device, rank, processes)
     dist.destroy_process_group()
 
 
 def _train(
-    folder: Path, encoded: Encoded, steps: int, device: str, rank: int, processes: int
+    folder: Path, encoded: Encoded, steps: int, part: Part, device: str, rank: int, processes: int
 ) -> None:
-    """Train the part of process `rank`, the first of which keeps the state.
+    """Train the share of process `rank`, the first of which keeps the state.
 
     v-prediction (Salimans and Ho 2022), weighted by the signal-to-noise ratio cut at 5 (Hang et
     al. 2023), on a schedule that ends in pure noise (Lin et al. 2023).
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)  # noise meets weights that are nearly nothing
-    unet = new_unet().to(device, memory_format=torch.channels_last)
-    optimizer = _optimizer(unet)
-    average = Average(unet, 0.999)
-    note = load_state(folder, unet, average, optimizer)
-    progress = Progress("denoiser", steps, curve=note.get("curve", []))
+    module = part.module().to(device, memory_format=torch.channels_last)
+    optimizer = part.optimizer(module)
+    average = Average(module, 0.999)
+    note = load_state(folder, module, average, optimizer)
+    progress = Progress(part.name, steps, curve=note.get("curve", []))
     kept = new_scheduler().alphas_cumprod.to(device)
-    network = DistributedDataParallel(unet) if processes > 1 else unet
+    network = part.network(module)
+    network = DistributedDataParallel(network) if processes > 1 else network
     smooth = None
     for step in range(note.get("step", 0), steps):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * rate_at(step, steps)
-        loss = _loss(network, encoded, kept, step * processes + rank, device)
+            group["lr"] = group.setdefault("rate", RATE) * rate_at(step, steps)
+        loss = _loss(network, encoded, kept, step * processes + rank, device, part.conditions)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         if rank:
             continue
@@ -168,17 +203,18 @@ def _train(
         if step % 20 == 0 or step == steps - 1:
             progress(step, loss=smooth.item())
         if step % 500 == 499 or step == steps - 1:
-            save_state(
-                folder, unet, average, optimizer, {"step": step + 1, "curve": progress.curve}
-            )
+            note = {"step": step + 1, "curve": progress.curve}
+            save_state(folder, module, average, optimizer, note)
 
 
-def _optimizer(unet: Any) -> Muon:
-    ends = ("conv_in", "conv_out", "time_embedding", "add_embedding")
-    return Muon(unet, ends, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
-
-
-def _loss(unet: Any, encoded: Encoded, kept: torch.Tensor, seed: int, device: str) -> torch.Tensor:
+def _loss(
+    network: Any,
+    encoded: Encoded,
+    kept: torch.Tensor,
+    seed: int,
+    device: str,
+    conditions: torch.Tensor | None = None,
+) -> torch.Tensor:
     rng = np.random.default_rng((4, seed))
     noise_rng = torch.Generator().manual_seed(seed)
     chosen = torch.from_numpy(rng.integers(len(encoded.means), size=BATCH))
@@ -200,11 +236,15 @@ def _loss(unet: Any, encoded: Encoded, kept: torch.Tensor, seed: int, device: st
     sizes = torch.tensor([[SIZE_PX, SIZE_PX, 0, 0, SIZE_PX, SIZE_PX]], device=device).repeat(
         BATCH, 1
     )
-    got = unet(
+    steered = {}
+    if conditions is not None:
+        steered["condition"] = conditions[chosen].float().div(255).to(device)
+    got = network(
         noisy,
         times,
         encoder_hidden_states=states.float().to(device),
         added_cond_kwargs={"text_embeds": pooled.float().to(device), "time_ids": sizes},
+        **steered,
     ).sample
     ratio = kept[times] / (1 - kept[times])
     weight = ratio.clamp(max=5) / (ratio + 1) + 0.2
@@ -217,7 +257,7 @@ def trained_unet(folder: Path) -> Any:
     """The averaged denoising network of the state in `folder`."""
     unet = new_unet()
     average = Average(unet)
-    if not load_state(folder, unet, average, _optimizer(unet)):
+    if not load_state(folder, unet, average, _unet_optimizer(unet)):
         raise FileNotFoundError(f"{folder}: no denoiser here; run the recipe's denoiser stage")
     unet.load_state_dict(average.weights)
     return unet.eval().requires_grad_(False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from typing import Any
 
 from .architecture import SIZE_PX, new_autoencoder, new_scheduler, new_unet, save_pipeline
 from .autoencoder import autoencoder_figures, train_autoencoder, trained_autoencoder
@@ -24,8 +23,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 STAGES = ("draw", "autoencoder", "text", "denoiser", "write")
 
 
-def _encoded(state: Path, vae: Any, tokenizer: Any, pair: TextPair, drawings: Drawings) -> Encoded:
-    """The drawings' latents and captions, encoded once and kept."""
+def encoded_drawings(state: Path, drawings: Drawings, device: str) -> Encoded:
+    """The drawings' latents and captions by the encoders in `state`, encoded once and kept."""
     from safetensors.torch import load_file, save_file
 
     path = state / f"encoded-{len(drawings)}.safetensors"
@@ -33,7 +32,10 @@ def _encoded(state: Path, vae: Any, tokenizer: Any, pair: TextPair, drawings: Dr
     if path.exists() and path.stat().st_mtime > newest:
         return Encoded(**load_file(path))
     print(f"encoding {len(drawings)} drawings and their captions once", flush=True)
-    encoded = encode_drawings(vae, tokenizer, pair, drawings)
+    vae = trained_autoencoder(state / "autoencoder").to(device)
+    vae.register_to_config(scaling_factor=scaling_factor(vae, drawings))
+    tokenizer, pair = trained_text(state / "text")
+    encoded = encode_drawings(vae, tokenizer, pair.to(device), drawings)
     save_file({k: v.contiguous() for k, v in vars(encoded).items()}, path.with_suffix(".part"))
     path.with_suffix(".part").rename(path)
     return encoded
@@ -134,24 +136,20 @@ def run(options: argparse.Namespace) -> None:
         print("PSNR, dB:", {k: round(v, 2) for k, v in figures.items()}, flush=True)
     if "text" in options.stages:
         train_text(state / "text", options.text_steps, device=device)
-    if "denoiser" in options.stages or "write" in options.stages:
+    if "denoiser" in options.stages:
         drawings = read_drawings(state / "drawings", options.drawings)
-        vae = trained_autoencoder(state / "autoencoder").to(device)
-        scale = scaling_factor(vae, drawings)
-        vae.register_to_config(scaling_factor=scale)
-        if "denoiser" in options.stages:
-            tokenizer, pair = trained_text(state / "text")
-            encoded = _encoded(state, vae, tokenizer, pair.to(device), drawings)
-            train_denoiser(
-                state / "denoiser",
-                encoded,
-                options.denoiser_steps,
-                device=device,
-                processes=1 if device != "cpu" else options.processes,
-            )
-        if "write" in options.stages:
-            write_pipeline(state, options.weights, scale)
-            print(f"wrote {options.weights}", flush=True)
+        train_denoiser(
+            state / "denoiser",
+            encoded_drawings(state, drawings, device),
+            options.denoiser_steps,
+            device=device,
+            processes=1 if device != "cpu" else options.processes,
+        )
+    if "write" in options.stages:
+        drawings = read_drawings(state / "drawings", options.drawings)
+        scale = scaling_factor(trained_autoencoder(state / "autoencoder").to(device), drawings)
+        write_pipeline(state, options.weights, scale)
+        print(f"wrote {options.weights}", flush=True)
 
 
 if __name__ == "__main__":
