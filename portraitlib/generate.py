@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,29 +19,16 @@ from PIL import Image
 from portraitlib.device import pick_device, seeded_generators, seeded_noise
 from portraitlib.models import Model, load_model
 from portraitlib.portrait import Portrait
+from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import Sampling, UsageError
 
 OnStep = Callable[[int, int], None]
 
 DEFAULT_SAMPLING = Sampling()
-PROMPTS_KEPT = 32  # encoded prompts that a model keeps; 1.3 MB each with SDXL in float16
 LIBRARIES = ("portraitlib", "torch", "diffusers", "transformers", "numpy", "pillow")
 # The entries of a recipe that have to be the same for the same pixels, besides its settings.
 REPRODUCING = ("model_revision", "vae", "adapter", "device", "dtype", "cpu_threads", "versions")
 SETTINGS = tuple(setting.name for setting in fields(Sampling))
-
-
-@dataclass(frozen=True)
-class EncodedPrompt:
-    """What the text encoders make of a prompt, ready for the UNet.
-
-    tensors: the pipeline's arguments prompt_embeds (1, tokens, width), pooled_prompt_embeds
-        (1, width) and, with guidance, the same two for the negative prompt.
-    dropped: setting -> the words of it that did not fit.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    dropped: dict[str, list[str]]
 
 
 def text_to_image(
@@ -169,71 +156,6 @@ def fill_defaults(model: Model, sampling: Sampling) -> Sampling:
         if getattr(sampling, name) is None
     }
     return replace(sampling, **defaults)
-
-
-def encode_prompt(model: Model, prompt: str, settings: Sampling) -> EncodedPrompt:
-    """The prompt and negative prompt as the UNet takes them; computed once, then remembered."""
-    guided = settings.guidance_scale is None or settings.guidance_scale > 1
-    negative_prompt = settings.negative_prompt if guided else ""
-    key = (prompt, negative_prompt, guided)
-    if key in model.prompts:
-        model.prompts.move_to_end(key)
-        return model.prompts[key]
-    kept, dropped = fit_words(model, prompt)
-    negative_kept, negative_dropped = fit_words(model, negative_prompt)
-    with torch.no_grad():
-        embeds, negative_embeds, pooled, negative_pooled = model.pipeline.encode_prompt(
-            kept,
-            device=model.device,
-            do_classifier_free_guidance=guided,
-            # None lets the model's own config say what "no negative prompt" is.
-            negative_prompt=negative_kept or None,
-        )
-    tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-    if guided:
-        tensors["negative_prompt_embeds"] = negative_embeds
-        tensors["negative_pooled_prompt_embeds"] = negative_pooled
-    encoded = EncodedPrompt(tensors, {"prompt": dropped, "negative_prompt": negative_dropped})
-    model.prompts[key] = encoded
-    while len(model.prompts) > PROMPTS_KEPT:
-        model.prompts.popitem(last=False)
-    return encoded
-
-
-def fit_words(model: Model, text: str) -> tuple[str, list[str]]:
-    """The text as far as both text encoders read it (77 tokens), and the words that fall away.
-
-    It is cut between words, as half a word would say something else; only a first word that is
-    too long by itself is left for the tokenizer to cut.
-    """
-    tokenizers = (model.pipeline.tokenizer, model.pipeline.tokenizer_2)
-
-    def fits(part: str) -> bool:
-        # verbose=False: this asks for the length and wants no warning about it.
-        return all(len(t(part, verbose=False).input_ids) <= t.model_max_length for t in tokenizers)
-
-    if fits(text):
-        return text, []
-    words = text.split()
-    fitting, too_many = 0, len(words)
-    while too_many - fitting > 1:
-        middle = (fitting + too_many) // 2
-        if fits(" ".join(words[:middle])):
-            fitting = middle
-        else:
-            too_many = middle
-    return " ".join(words[: max(fitting, 1)]), words[fitting:]
-
-
-def warn_of_dropped_words(encoded: EncodedPrompt) -> None:
-    """Say which words do not reach the model."""
-    for name, words in encoded.dropped.items():
-        if words:
-            warnings.warn(
-                f"{name}: longer than the 77 tokens that the model reads; "
-                f"these words fall away: {' '.join(words)}",
-                stacklevel=3,
-            )
 
 
 def _noise(model: Model, settings: Sampling, generators: list[torch.Generator]) -> torch.Tensor:
