@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_photos
     from portraitlib.gallery import save_results
-    from portraitlib.generate import rerun, text_to_image
+    from portraitlib.generate import image_to_image, rerun, text_to_image
     from portraitlib.models import PRESETS, Model, Preset, load_model
     from portraitlib.photo_set import Photo, PhotoSet
     from portraitlib.photos import read_photos
@@ -40,6 +40,7 @@ _HOMES = {
     "Model": "models",
     "load_model": "models",
     "text_to_image": "generate",
+    "image_to_image": "generate",
     "rerun": "generate",
     "sweep": "sweep",
     "SweepTable": "sweep",
@@ -59,6 +60,7 @@ __all__ = [
     "SweepTable",
     "UsageError",
     "__version__",
+    "image_to_image",
     "load_model",
     "read_photos",
     "rerun",

@@ -178,6 +178,7 @@ def _caption(recipe: Mapping[str, Any]) -> str:
         "seed": "seed {}",
         "num_inference_steps": "{} steps",
         "guidance_scale": "guidance {:g}",
+        "strength": "strength {:g}",
         "negative_prompt": "not: {}",
     }
     said = {key: recipe[key] for key in words if recipe.get(key) not in (None, "")}

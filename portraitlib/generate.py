@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,31 +18,25 @@ import torch
 from PIL import Image
 
 from portraitlib.device import pick_device, seeded_generators, seeded_noise
-from portraitlib.models import Model, load_model
+from portraitlib.latents import add_noise, encode_picture
+from portraitlib.models import Model, load_model, sibling_pipeline
+from portraitlib.pictures import Picture, picture_hash, ready_picture
 from portraitlib.portrait import Portrait
-from portraitlib.settings import Sampling, UsageError
+from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
+from portraitlib.settings import RANGES, Sampling, UsageError, check_number
 
 OnStep = Callable[[int, int], None]
 
 DEFAULT_SAMPLING = Sampling()
-PROMPTS_KEPT = 32  # encoded prompts that a model keeps; 1.3 MB each with SDXL in float16
 LIBRARIES = ("portraitlib", "torch", "diffusers", "transformers", "numpy", "pillow")
 # The entries of a recipe that have to be the same for the same pixels, besides its settings.
 REPRODUCING = ("model_revision", "vae", "adapter", "device", "dtype", "cpu_threads", "versions")
 SETTINGS = tuple(setting.name for setting in fields(Sampling))
-
-
-@dataclass(frozen=True)
-class EncodedPrompt:
-    """What the text encoders make of a prompt, ready for the UNet.
-
-    tensors: the pipeline's arguments prompt_embeds (1, tokens, width), pooled_prompt_embeds
-        (1, width) and, with guidance, the same two for the negative prompt.
-    dropped: setting -> the words of it that did not fit.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    dropped: dict[str, list[str]]
+# What the recipe of each function holds beyond that.
+OWN_ENTRIES: dict[str, tuple[str, ...]] = {
+    "text_to_image": (),
+    "image_to_image": ("strength", "image"),
+}
 
 
 def text_to_image(
@@ -87,23 +82,78 @@ def text_to_image(
     ]
 
 
-def rerun(recipe: dict[str, Any] | Portrait, model: Model | None = None) -> Portrait:
+def image_to_image(
+    model: Model,
+    image: Picture,
+    prompt: str,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    *,
+    strength: float = 0.6,
+    on_step: OnStep | None = None,
+) -> list[Portrait]:
+    """Draw `sampling.num_images` portraits of what the prompt says, starting from a picture.
+
+    image: a PIL picture of any size and mode, the path of one, a `Photo` of a PhotoSet or a
+        Portrait; it is cut to a square of the model's size, about the head where a face is found.
+    strength: 0.001 to 1, how much is drawn anew. The picture gets the noise of the step at that
+        share of the way, and the last int(num_inference_steps * strength) steps are run. Near 0 it
+        stays; at 1 what is left of it in the noise is 1/4096 with the embedded model, where that
+        draws what text_to_image draws, and a twelfth with SDXL.
+    Image i gets the noise of seed + i, as it would alone. on_step: as for text_to_image.
+
+    Warns of words that fall away, of a picture that had to be enlarged or shows no face.
+    Raises UsageError for what cannot be drawn, a picture that cannot be read, or no step to run.
+    SDEdit: https://arxiv.org/abs/2108.01073.
+    """
+    check_inputs(model, prompt, sampling)
+    settings = fill_defaults(model, sampling)
+    strength = check_strength(strength, settings)
+    picture = _ready_and_warned(image, settings)
+    encoded = encode_prompt(model, prompt, settings)
+    warn_of_dropped_words(encoded)
+    generators = seeded_generators(settings.seed, settings.num_images)
+    pipeline = sibling_pipeline(model, "StableDiffusionXLImg2ImgPipeline")
+    with one_line_when_memory_is_short(settings):
+        latents = encode_picture(model, picture)
+        started_s = time.perf_counter()
+        noise = _noise(model, settings, generators)
+        start = add_noise(pipeline, latents, noise, settings, strength)
+        pixels = pipeline(
+            **encoded.tensors,
+            image=latents,
+            latents=start,
+            strength=strength,
+            num_images_per_prompt=settings.num_images,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            generator=generators,
+            output_type="np",
+            **step_arguments(model, on_step),
+        ).images
+        model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
+    seconds = (time.perf_counter() - started_s) / settings.num_images
+    own = {"function": "image_to_image", "strength": strength, "image": picture_hash(picture)}
+    return [
+        Portrait(drawn, write_recipe(model, prompt, settings, encoded, index, seconds) | own)
+        for index, drawn in enumerate(to_images(pixels, model))
+    ]
+
+
+def rerun(
+    recipe: dict[str, Any] | Portrait, model: Model | None = None, image: Picture | None = None
+) -> Portrait:
     """Draw a portrait again: the same pixels on the same machine with the same libraries.
 
     A portrait that was drawn in a batch is drawn in the whole batch again, because the last bits
     of its numbers depend on it.
     model: a loaded model to use; None loads the one that the recipe names.
+    image: the picture that image_to_image started from; a recipe knows it by its content only.
 
-    Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something.
+    Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something, or
+    another picture than the recipe's.
     """
     recipe = recipe.recipe if isinstance(recipe, Portrait) else recipe
-    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING}
-    missing = sorted(needed - set(recipe))
-    if missing or recipe["function"] != "text_to_image":
-        raise UsageError(
-            f"recipe: expected one that text_to_image wrote, got {recipe.get('function')!r}"
-            + (f" without {', '.join(missing)}" if missing else "")
-        )
+    _check_recipe(recipe)
     batch = Sampling(**{name: recipe[name] for name in SETTINGS} | {"seed": recipe["batch_seed"]})
     index = recipe["seed"] - batch.seed
     if index not in range(batch.num_images):
@@ -111,7 +161,12 @@ def rerun(recipe: dict[str, Any] | Portrait, model: Model | None = None) -> Port
             f"recipe: seed {recipe['seed']} is not in its batch of {batch.num_images} from "
             f"{batch.seed}"
         )
-    again = text_to_image(model or _model_of(recipe), recipe["prompt"], batch)[index]
+    picture = _picture_of(recipe, image)
+    model, prompt = model or _model_of(recipe), recipe["prompt"]
+    if picture is None:
+        again = text_to_image(model, prompt, batch)[index]
+    else:
+        again = image_to_image(model, picture, prompt, batch, strength=recipe["strength"])[index]
     changed = _differences(recipe, again.recipe)
     if changed:
         warnings.warn(
@@ -120,12 +175,46 @@ def rerun(recipe: dict[str, Any] | Portrait, model: Model | None = None) -> Port
     return again
 
 
+def _check_recipe(recipe: dict[str, Any]) -> None:
+    """Raise UsageError unless a function here wrote this recipe, whole."""
+    function = recipe.get("function")
+    own = OWN_ENTRIES.get(str(function), ())
+    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING, *own}
+    missing = sorted(needed - set(recipe))
+    if missing or function not in OWN_ENTRIES:
+        raise UsageError(
+            f"recipe: expected one that {' or '.join(OWN_ENTRIES)} wrote, got {function!r}"
+            + (f" without {', '.join(missing)}" if missing else "")
+        )
+
+
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What is not as it was, among the entries that pixels depend on."""
     pairs = {name: (then[name], now[name]) for name in REPRODUCING if name != "versions"}
     for library, current in now["versions"].items():
         pairs[library] = (then["versions"].get(library), current)
     return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
+
+
+def _picture_of(recipe: dict[str, Any], image: Picture | None) -> Image.Image | None:
+    """The picture that a recipe starts from, made ready; raises UsageError if it is another."""
+    wanted = recipe.get("image")
+    if wanted is None and image is None:
+        return None
+    if wanted is None:
+        raise UsageError("image: got one, but text_to_image starts from none; leave it out")
+    if image is None:
+        raise UsageError(
+            "image: got none, expected the picture that the recipe started from; "
+            "try rerun(recipe, image=...)"
+        )
+    picture, _ = ready_picture(image, recipe["size_px"])
+    if picture_hash(picture) != wanted:
+        raise UsageError(
+            f"image: got another picture ({picture_hash(picture)[:19]}...) than the recipe started "
+            f"from ({str(wanted)[:19]}...); try the same file again"
+        )
+    return picture
 
 
 def _model_of(recipe: dict[str, Any]) -> Model:
@@ -171,69 +260,27 @@ def fill_defaults(model: Model, sampling: Sampling) -> Sampling:
     return replace(sampling, **defaults)
 
 
-def encode_prompt(model: Model, prompt: str, settings: Sampling) -> EncodedPrompt:
-    """The prompt and negative prompt as the UNet takes them; computed once, then remembered."""
-    guided = settings.guidance_scale is None or settings.guidance_scale > 1
-    negative_prompt = settings.negative_prompt if guided else ""
-    key = (prompt, negative_prompt, guided)
-    if key in model.prompts:
-        model.prompts.move_to_end(key)
-        return model.prompts[key]
-    kept, dropped = fit_words(model, prompt)
-    negative_kept, negative_dropped = fit_words(model, negative_prompt)
-    with torch.no_grad():
-        embeds, negative_embeds, pooled, negative_pooled = model.pipeline.encode_prompt(
-            kept,
-            device=model.device,
-            do_classifier_free_guidance=guided,
-            # None lets the model's own config say what "no negative prompt" is.
-            negative_prompt=negative_kept or None,
+def check_strength(strength: float, settings: Sampling) -> float:
+    """The strength as a plain number; raises UsageError if it is no share, or leaves no step."""
+    strength = check_number("image_to_image", "strength", strength, RANGES["strength"])
+    steps = settings.num_inference_steps
+    assert steps is not None
+    if int(steps * strength) < 1:
+        raise UsageError(
+            f"strength: got {strength:g} with {steps} steps, which leaves none to run; "
+            f"try strength={math.ceil(1000 / steps) / 1000} "
+            f"or num_inference_steps={min(math.floor(1 / strength) + 1, 1000)}"
         )
-    tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-    if guided:
-        tensors["negative_prompt_embeds"] = negative_embeds
-        tensors["negative_pooled_prompt_embeds"] = negative_pooled
-    encoded = EncodedPrompt(tensors, {"prompt": dropped, "negative_prompt": negative_dropped})
-    model.prompts[key] = encoded
-    while len(model.prompts) > PROMPTS_KEPT:
-        model.prompts.popitem(last=False)
-    return encoded
+    return strength
 
 
-def fit_words(model: Model, text: str) -> tuple[str, list[str]]:
-    """The text as far as both text encoders read it (77 tokens), and the words that fall away.
-
-    It is cut between words, as half a word would say something else; only a first word that is
-    too long by itself is left for the tokenizer to cut.
-    """
-    tokenizers = (model.pipeline.tokenizer, model.pipeline.tokenizer_2)
-
-    def fits(part: str) -> bool:
-        # verbose=False: this asks for the length and wants no warning about it.
-        return all(len(t(part, verbose=False).input_ids) <= t.model_max_length for t in tokenizers)
-
-    if fits(text):
-        return text, []
-    words = text.split()
-    fitting, too_many = 0, len(words)
-    while too_many - fitting > 1:
-        middle = (fitting + too_many) // 2
-        if fits(" ".join(words[:middle])):
-            fitting = middle
-        else:
-            too_many = middle
-    return " ".join(words[: max(fitting, 1)]), words[fitting:]
-
-
-def warn_of_dropped_words(encoded: EncodedPrompt) -> None:
-    """Say which words do not reach the model."""
-    for name, words in encoded.dropped.items():
-        if words:
-            warnings.warn(
-                f"{name}: longer than the 77 tokens that the model reads; "
-                f"these words fall away: {' '.join(words)}",
-                stacklevel=3,
-            )
+def _ready_and_warned(image: Picture, settings: Sampling) -> Image.Image:
+    """The picture at the size of the settings; warns in one line of what it had to do for that."""
+    assert settings.size_px is not None
+    picture, notes = ready_picture(image, settings.size_px)
+    if notes:
+        warnings.warn(f"image: {'; '.join(notes)}", stacklevel=3)
+    return picture
 
 
 def _noise(model: Model, settings: Sampling, generators: list[torch.Generator]) -> torch.Tensor:

@@ -96,7 +96,7 @@ class Model:
 
     pipeline: the diffusers StableDiffusionXLPipeline.
     revision: commit of the hub, or hash of a local folder's files.
-    prompts: the encoded prompts used last, filled by `generate`.
+    prompts, pictures: what was encoded last, filled by `prompts` and `generate`.
     """
 
     pipeline: Any = field(repr=False)
@@ -107,6 +107,7 @@ class Model:
     dtype: torch.dtype
     offloaded: bool = False
     prompts: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
+    pictures: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
 
     def __str__(self) -> str:
         text = f"{self.name} on {self.device}, {self.dtype_name}"
@@ -285,6 +286,26 @@ def _assemble(folder: Path, weights: dict[str, model_files.Weights], dtype: torc
         pipeline = diffusers.StableDiffusionXLPipeline(
             **parts,
             force_zeros_for_empty_prompt=index.get("force_zeros_for_empty_prompt", True),
+            add_watermarker=False,
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sibling_pipeline(model: Model, kind: str, **more_parts: Any) -> Any:
+    """Another diffusers pipeline of the model's own parts; no weights are loaded or copied.
+
+    kind: the name of its class, such as "StableDiffusionXLImg2ImgPipeline".
+    The scheduler alone is a new one with the same settings: it remembers its place in the steps.
+    """
+    with _quiet_loading():
+        import diffusers
+
+        scheduler = model.pipeline.scheduler
+        parts = {**model.pipeline.components, **more_parts}
+        pipeline = getattr(diffusers, kind)(
+            **parts | {"scheduler": type(scheduler).from_config(scheduler.config)},
+            force_zeros_for_empty_prompt=model.pipeline.config.force_zeros_for_empty_prompt,
             add_watermarker=False,
         )
     pipeline.set_progress_bar_config(disable=True)

@@ -68,6 +68,29 @@ def crop_head(
     return crop, _faults(size, face, crop, wanted)
 
 
+def square_picture(
+    image: Image.Image, face: Face | None, size_px: int
+) -> tuple[Image.Image, list[str]]:
+    """The square about the head as a picture of `size_px`, and what to know of it.
+
+    Where `crop_head` would refuse, this enlarges. Without a face it is the largest square in the
+    middle.
+    """
+    # The last of these gives a square of any picture.
+    attempts = ((face, size_px), (face, 1), (None, 1))
+    crops = (crop_head(image.size, about, least_px)[0] for about, least_px in attempts)
+    crop = next(found for found in crops if found)
+    notes = []
+    if face is None and image.width != image.height:
+        notes.append("no face found, so the largest square in the middle was taken")
+    if size_px > LARGEST_FACTOR * crop.side_px:
+        notes.append(
+            f"a square of {crop.side_px} px was enlarged to {size_px} px and will look soft; try a "
+            "larger picture"
+        )
+    return crop.cut(image, size_px), notes
+
+
 def _within(value: float, most: int) -> int:
     return int(min(max(round(value), 0), most))
 

@@ -128,11 +128,15 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
 
     Raises NotAPhoto if the file cannot be used.
     """
-    notes: list[str] = []
     try:
         content = path.read_bytes()
     except OSError as problem:
         raise NotAPhoto(f"cannot be read ({problem.strerror or problem})") from None
+    return read_content(content)
+
+
+def read_content(content: bytes) -> tuple[Image.Image, list[str]]:
+    """`read_photo` for the content of a file, such as an upload."""
     if _is_heif(content) and not _can_read_heif():
         raise NotAPhoto(
             "a HEIC photo, and pillow-heif is not installed; try pip install pillow-heif, or save "
@@ -140,21 +144,33 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of much that is mended or refused here
-        picture = _opened(content)
-        with picture:
-            try:
-                picture.load()
-                frames = getattr(picture, "n_frames", 1)
-                if frames > 1 and picture.format != "MPO":  # a JPEG to which phones add views
-                    notes.append(f"first of {frames} pictures in the file")
-                picture.seek(0)
-                return _plain(_upright(picture, notes), notes), notes
-            except NotAPhoto:
-                raise
-            except MemoryError:
-                raise NotAPhoto("too large for this machine's memory") from None
-            except Exception as problem:  # Pillow reports damage as errors of almost any kind
-                raise NotAPhoto(f"damaged or cut short ({_first_words(problem)})") from None
+        with _opened(content) as picture:
+            return plain_picture(picture)
+
+
+def plain_picture(picture: Image.Image) -> tuple[Image.Image, list[str]]:
+    """A picture of any mode by the rules above: an RGB one without metadata, and what was done.
+
+    Raises NotAPhoto if its pixels cannot be used.
+    """
+    notes: list[str] = []
+    if not 0 < picture.width * picture.height <= LARGEST_PIXELS:
+        raise NotAPhoto(_odd_size(f"{picture.width}x{picture.height}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            picture.load()
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1 and picture.format != "MPO":  # a JPEG to which phones add views
+                notes.append(f"first of {frames} pictures in the file")
+            picture.seek(0)
+            return _plain(_upright(picture, notes), notes), notes
+        except NotAPhoto:
+            raise
+        except MemoryError:
+            raise NotAPhoto("too large for this machine's memory") from None
+        except Exception as problem:  # Pillow reports damage as errors of almost any kind
+            raise NotAPhoto(f"damaged or cut short ({_first_words(problem)})") from None
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -164,7 +180,7 @@ def _opened(content: bytes) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(content), formats=known)
     except Image.DecompressionBombError:
-        raise NotAPhoto(_too_many_pixels("more")) from None
+        raise NotAPhoto(_odd_size("more")) from None
     except Exception as problem:  # see above
         kind = "text" if _is_text(content) else "no picture"
         if not isinstance(problem, Image.UnidentifiedImageError):
@@ -172,12 +188,12 @@ def _opened(content: bytes) -> Image.Image:
         raise NotAPhoto(
             f"{kind} by its content, whatever its name says; expected {FORMAT_NAMES}"
         ) from None
-    if picture.width * picture.height > LARGEST_PIXELS:
-        raise NotAPhoto(_too_many_pixels(f"{picture.width}x{picture.height}"))
     return picture
 
 
-def _too_many_pixels(size: str) -> str:
+def _odd_size(size: str) -> str:
+    if "0" in size.split("x"):
+        return f"{size} pixels, expected at least one"
     return (
         f"a decompression bomb or a huge picture: {size} pixels, expected at most "
         f"{LARGEST_PIXELS / 1e6:.0f} million; try a smaller copy"

@@ -170,7 +170,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     size_px = recipe.get("size_px")
     scheduler = recipe.get("scheduler")
     sampler = SAMPLER_NAMES.get(str(scheduler), str(scheduler).removesuffix("Scheduler"))
-    guidance_scale = recipe.get("guidance_scale")
+    guidance_scale, strength = recipe.get("guidance_scale"), recipe.get("strength")
     library = versions.get("portraitlib")
     settings = {
         "Steps": recipe.get("num_inference_steps"),
@@ -179,6 +179,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Seed": recipe.get("seed"),
         "Size": size_px and f"{size_px}x{size_px}",
         "Model": recipe.get("model"),
+        "Denoising strength": None if strength is None else f"{strength:g}",
         "Version": library and f"portraitlib {library}",
     }
     lines = [_plain_prompt(recipe.get("prompt", ""))]

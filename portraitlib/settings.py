@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -46,6 +46,8 @@ RANGES: dict[str, Range] = {
     "num_inference_steps": Range(1, 1000, "denoising steps", example=25),
     "guidance_scale": Range(0.0, 50.0, "1 and below: no guidance", example=5.0, whole=False),
     "size_px": Range(32, 4096, "pixels, width and height", example=1024, multiple=8),
+    # Below one in a thousand no step would be left of the most that there can be.
+    "strength": Range(0.001, 1.0, "how much is drawn anew", example=0.6, whole=False),
 }
 
 
@@ -100,12 +102,12 @@ class Sampling:
     negative_prompt: str = ""
 
     def __post_init__(self) -> None:
-        for name, allowed in RANGES.items():
+        for name in (setting.name for setting in fields(self) if setting.name in RANGES):
             value = getattr(self, name)
             if value is None and name not in ("seed", "num_images"):
                 continue
             # Frozen: the checked, plain number is put in place of a numpy number or 4.0.
-            object.__setattr__(self, name, check_number("Sampling", name, value, allowed))
+            object.__setattr__(self, name, check_number("Sampling", name, value, RANGES[name]))
         last_seed = self.seed + self.num_images - 1
         if last_seed > RANGES["seed"].high:
             raise UsageError(

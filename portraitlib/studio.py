@@ -6,18 +6,24 @@ Works with ipywidgets 7.7 and 8.
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
+from PIL import Image
 
+from portraitlib.faces import shrunk
+from portraitlib.photo_files import NotAPhoto, read_content
+from portraitlib.pictures import open_picture
 from portraitlib.portrait import Portrait
 from portraitlib.show import show_strip
 from portraitlib.sweep import bind_call, get_setting, setting_names, with_settings
 
 LABEL = {"description_width": "110px"}
 WIDE = "640px"
+THUMBNAIL_PX = 96
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ CONTROLS: dict[str, Slider | TextBox] = {
     "negative_prompt": TextBox("negative prompt", 1),
     "num_inference_steps": Slider("steps", 1, 60, 1),
     "guidance_scale": Slider("guidance", 0.0, 15.0, 0.5),
-    "strength": Slider("strength", 0.0, 1.0, 0.05),
+    "strength": Slider("strength", 0.05, 1.0, 0.05),
     "seed": Slider("seed", 0, 99, 1),
     "num_images": Slider("pictures", 1, 8, 1),
 }
@@ -81,10 +87,11 @@ def explore(
 ) -> Any:
     """Return sliders for the settings of `function(model, *inputs, **settings)`, and a button.
 
-    The controls start at the values given, or at the defaults of the model's preset. Nothing is
-    generated until the button is pressed; then the pictures appear below it, and are appended to
-    `made` if that is a list. A notebook that runs without a reader (papermill, nbconvert) gets a
-    line of text instead, so that no widget state is stored in it: put a figure beside it.
+    The controls start at the values given, or at the defaults of the model's preset; a function
+    with an `image` also gets a button to upload another. Nothing is generated until the button is
+    pressed; then the pictures appear below it, and are appended to `made` if that is a list. A
+    notebook that runs without a reader (papermill, nbconvert) gets a line of text instead, so that
+    no widget state is stored in it: put a figure beside it.
 
     Raises `UsageError` if the function cannot be called with what was given.
 
@@ -104,11 +111,12 @@ def explore(
     button = widgets.Button(description="Make portraits", button_style="primary", icon="magic")
     progress = widgets.IntProgress(value=0, max=1, layout=widgets.Layout(width="300px"))
     said = widgets.HTML("")
+    upload, uploaded = _upload_row(arguments, said)
     picture = widgets.Image(layout=widgets.Layout(display="none"))
 
     def make(_: Any) -> None:
         button.disabled, said.value = True, ""
-        chosen = {name: control.value for name, control in controls.items()}
+        chosen = {name: control.value for name, control in controls.items()} | uploaded
         try:
             portraits = _call(function, arguments, chosen, progress)
         except Exception as problem:  # the reader sees one line and may try again
@@ -123,7 +131,8 @@ def explore(
             button.disabled, progress.value = False, 0
 
     button.on_click(make)
-    return widgets.VBox([*controls.values(), widgets.HBox([button, progress]), said, picture])
+    row = widgets.HBox([button, progress])
+    return widgets.VBox([*upload, *controls.values(), row, said, picture])
 
 
 def reader_present() -> bool:
@@ -139,6 +148,50 @@ def reader_present() -> bool:
         return True
     request = kernel.get_parent("shell") or {}
     return bool(request.get("content", {}).get("allow_stdin", True))
+
+
+def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The button and thumbnail for a function with an `image`, and what was uploaded with it.
+
+    The dict stays empty until then. What cannot be read leaves it, and is told in `said`.
+    """
+    uploaded: dict[str, Any] = {}
+    if "image" not in arguments:
+        return [], uploaded
+    button = widgets.FileUpload(accept="image/*", multiple=False, description="Another picture")
+    thumbnail = widgets.Image(format="png", layout=widgets.Layout(display="none"))
+
+    def show(picture: Image.Image) -> None:
+        buffer = io.BytesIO()
+        shrunk(picture, THUMBNAIL_PX).save(buffer, format="PNG")
+        thumbnail.value, thumbnail.layout.display = buffer.getvalue(), None
+
+    def take(change: Any) -> None:
+        content = uploaded_content(change["new"])
+        if content is None:
+            return
+        said.value = ""
+        try:
+            uploaded["image"], _ = read_content(content)
+        except NotAPhoto as reason:
+            said.value = f"<b>{html.escape(f'upload: {reason}')}</b>"
+        else:
+            show(uploaded["image"])
+
+    if arguments["image"] is not None:
+        show(open_picture(arguments["image"]))
+    button.observe(take, names="value")
+    return [widgets.HBox([button, thumbnail])], uploaded
+
+
+def uploaded_content(value: Any) -> bytes | None:
+    """The file in the `value` of a FileUpload, the last if there are several; None for none.
+
+    ipywidgets 7 has a dict there, name -> {"content": bytes, ...}; ipywidgets 8 a tuple of dicts
+    with a memoryview each.
+    """
+    files = list(value.values() if isinstance(value, dict) else value)
+    return bytes(files[-1]["content"]) if files else None
 
 
 def _start(arguments: dict[str, Any], model: Any, name: str) -> Any:
@@ -167,7 +220,8 @@ def _summary(portraits: list[Portrait]) -> str:
     recipe = portraits[0].recipe
     seeds = ", ".join(str(portrait.recipe.get("seed")) for portrait in portraits)
     seconds = sum(portrait.recipe.get("seconds") or 0.0 for portrait in portraits)
+    strength = f"strength {recipe['strength']:g}; " if "strength" in recipe else ""
     return (
         f"seed {seeds}; {recipe.get('num_inference_steps')} steps; "
-        f"guidance {recipe.get('guidance_scale')}; {seconds:.1f} s"
+        f"guidance {recipe.get('guidance_scale')}; {strength}{seconds:.1f} s"
     )

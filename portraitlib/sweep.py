@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from portraitlib.portrait import Portrait
-from portraitlib.settings import UsageError
+from portraitlib.settings import RANGES, UsageError, check_number
 
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -126,6 +126,7 @@ def sweep(
     varied_inputs = [name for name in vary if name in inspect.signature(function).parameters]
     held = bind_call(function, (model, *inputs), settings, later=varied_inputs)
     values = _checked(vary, setting_names(held))
+    _check_ranges(getattr(function, "__name__", "function"), values, held)
     combinations = [
         dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
     ]
@@ -246,6 +247,16 @@ def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dic
             )
         checked[name] = values
     return checked
+
+
+def _check_ranges(
+    function: str, values: Mapping[str, Iterable[Any]], held: Mapping[str, Any]
+) -> None:
+    """Check values of the function's own arguments, as its records check theirs."""
+    for name in values:
+        if name in held and name in RANGES:
+            for value in values[name]:
+                check_number(function, name, value, RANGES[name])
 
 
 def _check_name(name: str, known: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import portraitlib as pl
-from portraitlib import generate, model_files, models
+from portraitlib import generate, model_files, models, prompts
 
 PROMPT = "portrait of a man, curly hair, smiling"
 QUICK = pl.Sampling(seed=11, num_inference_steps=3, size_px=64)
@@ -136,9 +136,9 @@ def test_a_prompt_is_encoded_once(mini):
         for seed in range(3):
             pl.text_to_image(fresh, PROMPT, replace(QUICK, seed=seed))
     assert len(calls) == 2  # the prompt, and the empty negative prompt
-    for index in range(generate.PROMPTS_KEPT + 5):
-        generate.encode_prompt(fresh, f"man {index}", generate.fill_defaults(fresh, QUICK))
-    assert len(fresh.prompts) == generate.PROMPTS_KEPT
+    for index in range(prompts.PROMPTS_KEPT + 5):
+        prompts.encode_prompt(fresh, f"man {index}", generate.fill_defaults(fresh, QUICK))
+    assert len(fresh.prompts) == prompts.PROMPTS_KEPT
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0])
@@ -163,7 +163,7 @@ def test_the_prompt_the_negative_prompt_and_guidance_all_count(mini):
 
 def test_words_that_do_not_fit_are_named_and_recorded(mini):
     long = ", ".join([PROMPT] * 12) + ", in a forest, END"
-    kept, dropped = generate.fit_words(mini, long)
+    kept, dropped = prompts.fit_words(mini, long)
     assert kept and long.split() == kept.split() + dropped
     tokenizer = mini.pipeline.tokenizer
     assert len(tokenizer(kept).input_ids) <= 77
@@ -182,10 +182,10 @@ def test_words_that_do_not_fit_are_named_and_recorded(mini):
 
 
 def test_a_prompt_that_just_fits_keeps_all_its_words(mini):
-    assert generate.fit_words(mini, "man " * 75) == ("man " * 75, [])
-    assert generate.fit_words(mini, "man " * 76)[1] == ["man"]
+    assert prompts.fit_words(mini, "man " * 75) == ("man " * 75, [])
+    assert prompts.fit_words(mini, "man " * 76)[1] == ["man"]
     endless = "x" * 5000
-    assert generate.fit_words(mini, endless) == (endless, [endless])
+    assert prompts.fit_words(mini, endless) == (endless, [endless])
 
 
 def test_nothing_is_computed_in_double_precision(mini):

@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 LAYERS = (
     ("settings", "portrait", "device", "address", "model_files"),
     ("sheet", "show", "models", "faces", "captions", "photo_files", "photo_crop", "photo_audit"),
-    ("photo_set", "photos", "contact_sheet", "subject"),
-    ("generate", "control", "class_images", "dreambooth"),
+    ("photo_set", "photos", "contact_sheet", "subject", "pictures"),
+    ("prompts", "latents", "generate", "control", "class_images", "dreambooth"),
     ("sweep", "measure", "cost"),
     ("gallery", "execution", "batch", "studio", "cli"),
 )
@@ -26,7 +26,7 @@ LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
     *("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli"),
     *("faces", "captions", "photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
-    *("contact_sheet", "subject"),
+    *("contact_sheet", "subject", "pictures"),
 )
 HEAVY = (
     "torch",

@@ -14,7 +14,7 @@ from portraitlib.settings import Sampling, UsageError
 widgets = pytest.importorskip("ipywidgets")
 nbclient = pytest.importorskip("nbclient")
 
-from portraitlib.studio import explore  # noqa: E402
+from portraitlib.studio import explore, uploaded_content  # noqa: E402
 
 PRESET = SimpleNamespace(preset=SimpleNamespace(num_inference_steps=25, guidance_scale=5.0))
 DEFAULT = Sampling()
@@ -33,7 +33,8 @@ def controls(box):
 
 
 def press(box):
-    next(child for child in box.children if isinstance(child, widgets.HBox)).children[0].click()
+    rows = (child for child in box.children if isinstance(child, widgets.HBox))
+    next(row.children[0] for row in rows if isinstance(row.children[0], widgets.Button)).click()
 
 
 def shown(box):
@@ -85,7 +86,7 @@ def test_a_press_makes_a_picture_with_the_values_of_the_controls():
     ]
     assert shown(box).format == "jpeg"
     assert Image.open(io.BytesIO(shown(box).value)).format == "JPEG"
-    assert said(box) == "seed 3; 7 steps; guidance 5.0; 0.5 s"
+    assert said(box) == "seed 3; 7 steps; guidance 5.0; strength 0.5; 0.5 s"
 
 
 def test_a_mistake_is_told_in_one_line_and_the_next_press_works():
@@ -95,6 +96,75 @@ def test_a_mistake_is_told_in_one_line_and_the_next_press_works():
     controls(box)["prompt"].value = "a man"
     press(box)
     assert shown(box).value
+
+
+# --- a picture of the reader's -------------------------------------------------------------------
+
+
+def redraw(model, image, prompt, sampling=DEFAULT, *, strength=0.6):
+    recipe = dataclasses.asdict(sampling) | {"strength": strength, "seconds": 0.5}
+    return [Portrait(image, recipe)]
+
+
+def png(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def upload_row(box):
+    rows = (child for child in box.children if isinstance(child, widgets.HBox))
+    return next(row.children for row in rows if isinstance(row.children[0], widgets.FileUpload))
+
+
+def upload(box, content):
+    """What the browser does; ipywidgets 7 and 8 take it in differently."""
+    button = upload_row(box)[0]
+    if int(widgets.__version__.split(".")[0]) < 8:
+        button.metadata, button.data = [{"name": "me.png", "size": len(content)}], [content]
+        button._counter += 1
+    else:
+        about = {"name": "me.png", "type": "image/png", "size": len(content)}
+        button.set_state({"value": [about | {"content": memoryview(content), "last_modified": 0}]})
+
+
+def test_uploads_of_both_generations_of_ipywidgets_give_their_bytes():
+    about = {"name": "me.png", "type": "image/png", "size": 3, "lastModified": 1695000000000}
+    seven = {"me.png": {"metadata": about, "content": b"abc"}}
+    eight = ({**about, "content": memoryview(b"abc")},)
+    assert uploaded_content(seven) == uploaded_content(eight) == b"abc"
+    assert uploaded_content({"a.png": {"metadata": {}, "content": b"a"}, **seven}) == b"abc"
+    assert uploaded_content({}) is None
+    assert uploaded_content(()) is None
+
+
+def test_an_uploaded_picture_takes_the_place_of_the_one_given():
+    made = []
+    box = explore(redraw, PRESET, Image.new("RGB", (300, 200), "red"), "a man", made=made)
+    thumbnail = upload_row(box)[1]
+    assert Image.open(io.BytesIO(thumbnail.value)).size == (96, 64)
+    press(box)
+    upload(box, png(Image.new("RGBA", (30, 20), "blue")))
+    assert Image.open(io.BytesIO(thumbnail.value)).getpixel((0, 0)) == (0, 0, 255)
+    press(box)
+    assert [portrait.image.getpixel((0, 0)) for portrait in made] == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_an_upload_that_is_no_picture_is_told_in_one_line_and_changes_nothing():
+    made = []
+    box = explore(redraw, PRESET, Image.new("RGB", (8, 8), "red"), "a man", made=made)
+    upload(box, b"no picture <b>")
+    assert said(box).startswith("<b>upload: text by its content") and "\n" not in said(box)
+    press(box)
+    assert made[0].image.getpixel((0, 0)) == (255, 0, 0)
+    assert said(box).startswith("seed 0")
+
+
+def test_a_function_without_an_image_has_no_upload_and_no_image_yet_is_no_mistake():
+    without = explore(draw, PRESET, "a man")
+    assert [type(child) for child in without.children].count(widgets.HBox) == 1
+    later = explore(redraw, PRESET, None, "a man")
+    assert upload_row(later)[1].value == b""
 
 
 CELL = """

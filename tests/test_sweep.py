@@ -134,6 +134,12 @@ def test_settings_out_of_range_are_refused_before_anything_runs():
     assert not ran
 
 
+@pytest.mark.parametrize("strength", [0.0, 1.2, "high", None])
+def test_arguments_out_of_range_are_refused_before_anything_runs(strength):
+    with pytest.raises(UsageError, match="draw.strength: got .*expected a number from 0.001 to 1"):
+        sweep(draw, None, "broken", vary={"strength": [0.5, strength]})
+
+
 @pytest.mark.parametrize(
     ("vary", "says"),
     [
