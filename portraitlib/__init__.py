@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_photos
     from portraitlib.gallery import save_results
     from portraitlib.generate import rerun, text_to_image
+    from portraitlib.measure import measure
+    from portraitlib.measurement import Measurement
     from portraitlib.models import PRESETS, Model, Preset, load_model
     from portraitlib.photo_set import Photo, PhotoSet
     from portraitlib.photos import read_photos
@@ -43,6 +45,8 @@ _HOMES = {
     "rerun": "generate",
     "sweep": "sweep",
     "SweepTable": "sweep",
+    "measure": "measure",
+    "Measurement": "measurement",
     "show_grid": "show",
     "show_photos": "contact_sheet",
     "save_results": "gallery",
@@ -50,6 +54,7 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "Measurement",
     "Model",
     "Photo",
     "PhotoSet",
@@ -60,6 +65,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "load_model",
+    "measure",
     "read_photos",
     "rerun",
     "save_results",
