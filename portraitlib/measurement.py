@@ -55,7 +55,8 @@ class Figure:
         whole has no median.
     interval: 95 % bootstrap interval of the mean, seeds drawn anew; None with fewer than two
         seeds, and without width where all values are the same.
-    count, seeds: portraits and different seeds behind it.  missing: portraits without it.
+    count, seeds: portraits and different seeds behind it; a picture without one counts as its
+        own.  missing: portraits without the figure.
     by: what measured it, where that could be one of several.
     """
 
@@ -249,8 +250,9 @@ class Measurement:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def _title(self) -> str:
-        seeds = len(set(self.units))
-        return f"{_counted(len(self.rows), 'portrait')}, {_counted(seeds, 'seed')}"
+        title = _counted(len(self.rows), "portrait")
+        seeds = len({row["seed"] for row in self.rows} - {None})
+        return f"{title}, {_counted(seeds, 'seed')}" if seeds else title
 
     def _table(self) -> list[tuple[str, ...]]:
         lines: list[tuple[str, ...]] = [
