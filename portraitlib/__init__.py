@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_photos
     from portraitlib.gallery import save_results
     from portraitlib.generate import image_to_image, rerun, text_to_image
+    from portraitlib.measure import measure
+    from portraitlib.measurement import Measurement
     from portraitlib.models import PRESETS, Model, Preset, load_model
     from portraitlib.photo_set import Photo, PhotoSet
     from portraitlib.photos import read_photos
@@ -44,6 +46,8 @@ _HOMES = {
     "rerun": "generate",
     "sweep": "sweep",
     "SweepTable": "sweep",
+    "measure": "measure",
+    "Measurement": "measurement",
     "show_grid": "show",
     "show_photos": "contact_sheet",
     "save_results": "gallery",
@@ -51,6 +55,7 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "Measurement",
     "Model",
     "Photo",
     "PhotoSet",
@@ -62,6 +67,7 @@ __all__ = [
     "__version__",
     "image_to_image",
     "load_model",
+    "measure",
     "read_photos",
     "rerun",
     "save_results",

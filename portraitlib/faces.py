@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,12 @@ class Finder:
 class Encoder:
     """Turns faces into points: near ones are one person, far ones two.
 
-    embed: an RGB picture and its faces to (faces, numbers) float32.
     near, far: Euclidean distances. Below `near` two pictures show the same person with good
     confidence, above `far` two people. Distances of different encoders are never compared.
+    embed: (RGB picture, one face in it) pairs to (pairs, numbers) float32.
+    strangers: points of people whom nobody knows, (strangers, numbers) float32: what a face that is
+    not the person's looks like to this encoder.
+    finder: whose faces it was made for, a name in `FINDERS`.
     """
 
     name: str
@@ -86,7 +90,9 @@ class Encoder:
     source: str
     near: float
     far: float
-    embed: Callable[[Image.Image, Sequence[Face]], np.ndarray]
+    embed: Callable[[Sequence[tuple[Image.Image, Face]]], np.ndarray]
+    strangers: Callable[[], np.ndarray]
+    finder: str
 
 
 def shrunk(image: Image.Image, side_px: int) -> Image.Image:
@@ -180,11 +186,11 @@ def _photographed(box: Any, points: Any) -> Face:
     return Face((left, top, right, bottom), head, landmarks, yaw)
 
 
-def embed_photographed(image: Image.Image, faces: Sequence[Face]) -> np.ndarray:
-    """(faces, 128) by dlib's residual network, from faces turned upright and cut to 150 px."""
+def embed_photographed(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
+    """(pairs, 128) by dlib's residual network, from faces turned upright and cut to 150 px."""
     dlib, _, predictor = _dlib()
     rows = []
-    for face in faces:
+    for image, face in pairs:
         # As large as the network can use: cutting a face out of a huge picture is slow.
         factor = min(1.0, 300 / max(face.width, 1.0))
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
@@ -193,6 +199,18 @@ def embed_photographed(image: Image.Image, faces: Sequence[Face]) -> np.ndarray:
         chip = dlib.get_face_chip(pixels, predictor(pixels, box), 150, 0.25)
         rows.append(np.array(_dlib_network().compute_face_descriptor(chip), dtype=np.float32))
     return np.stack(rows) if rows else np.zeros((0, 128), np.float32)
+
+
+@cache
+def photographed_strangers() -> np.ndarray:
+    """(24, 128): `embed_photographed` of 24 portraits of people who do not exist, one a person.
+
+    The pictures were made with Stable Diffusion 3 by the project faker-js/assets-person-portrait
+    and are CC0-1.0; so are these numbers. Each holds one face for `find_in_photograph`.
+    """
+    points = np.load(Path(__file__).parent / "strangers_dlib.npy", allow_pickle=False)
+    points.flags.writeable = False  # one array for all who ask
+    return points
 
 
 # --- drawn portraits: the judge of the embedded model ---------------------------------------------
@@ -272,6 +290,8 @@ ENCODERS = {
             near=0.5,
             far=0.6,
             embed=embed_photographed,
+            strangers=photographed_strangers,
+            finder="dlib",
         ),
     )
 }

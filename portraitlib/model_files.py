@@ -26,14 +26,15 @@ PART_CLASSES: dict[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL",),
 }
-# part -> the stem of its weight files; "" is a folder that holds one part alone, like a VAE's.
+# part -> the stem of its weight files.
 WEIGHT_STEMS = {
     "text_encoder": "model",
     "text_encoder_2": "model",
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
-    "": "diffusion_pytorch_model",
 }
+# The part "" is a folder that holds one network alone, as diffusers or transformers wrote it.
+LONE_STEMS = ("diffusion_pytorch_model", "model")
 PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # Taken where there is one: half the download, and the same weights on every device.
 VARIANT = "fp16"
@@ -59,13 +60,14 @@ def choose_weights(where: str, names: Iterable[str], part: str) -> tuple[str | N
     Raises UsageError for a part without safetensors, and names the pickles in its place.
     """
     names = sorted(names)
-    stem = (f"{part}/" if part else "") + WEIGHT_STEMS[part]
+    stems = [f"{part}/{WEIGHT_STEMS[part]}"] if part else LONE_STEMS
+    stem = f"({'|'.join(stems)})"
     shard = r"(-\d+-of-\d+)?"
     for variant, ending in ((VARIANT, rf"(\.{VARIANT}{shard}|{shard}\.{VARIANT})"), (None, shard)):
         files = [n for n in names if re.fullmatch(rf"{stem}{ending}\.safetensors", n)]
         if files:
             return variant, files
-    raise UsageError(_why_no_weights(where, names, part, stem))
+    raise UsageError(_why_no_weights(where, names, part, " or ".join(stems)))
 
 
 def _why_no_weights(where: str, names: list[str], part: str, stem: str) -> str:

@@ -87,6 +87,9 @@ PRESETS = {
         ),
     )
 }
+# The usual judge of whether a photograph shows what was asked (https://arxiv.org/abs/2104.08718).
+CLIP_SOURCE = "openai/clip-vit-large-patch14"
+CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 
@@ -173,6 +176,49 @@ def load_model(
         device=chosen_device,
         dtype=chosen_dtype,
         offloaded=_place(pipeline, chosen_device, preset.gpu_memory_gb),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A CLIP network; pictures of `size_px`, `mean` and `deviation` of RGB in 0..1, go into it."""
+
+    network: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    name: str
+    revision: str
+    device: torch.device
+    size_px: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+def load_clip(
+    source: str = CLIP_SOURCE,
+    revision: str | None = CLIP_REVISION,
+    device: str | torch.device | None = None,
+) -> Clip:
+    """Load a CLIP network, by default ViT-L/14 (1.7 GB), from the hub or its local cache.
+
+    device: as for `load_model`. Raises UsageError in one line when it cannot be fetched.
+    """
+    chosen_device = pick_device(device)
+    folder, weights = model_files.fetch_from_hub(source, revision, ("",))
+    look = model_files.read_json(folder / "preprocessor_config.json")
+    with _quiet_loading():
+        import transformers
+
+        network = _load_part(transformers.CLIPModel, weights[""], torch.float32)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return Clip(
+        network=network.requires_grad_(False).to(chosen_device),
+        tokenizer=tokenizer,
+        name=source,
+        revision=folder.name,
+        device=chosen_device,
+        size_px=network.config.vision_config.image_size,
+        mean=tuple(look["image_mean"]),
+        deviation=tuple(look["image_std"]),
     )
 
 

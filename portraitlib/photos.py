@@ -119,7 +119,7 @@ def prepare_photo(
         refused, warned = photo_audit.judge_quality(figures)
         refusals, warnings = refusals + refused, warnings + warned
         if by and (encoder := encoder_for(by.made_for)):
-            embedding = encoder.embed(image, [face])[0]
+            embedding = encoder.embed([(image, face)])[0]
     return Photo(
         name=name,
         caption="",

@@ -19,14 +19,16 @@ LAYERS = (
     ("sheet", "show", "models", "faces", "captions", "photo_files", "photo_crop", "photo_audit"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures"),
     ("prompts", "latents", "generate", "control", "class_images", "dreambooth"),
-    ("sweep", "measure", "cost"),
+    ("sweep", "measure", "measurement", "cost")
+    + ("appearance", "estimates", "fidelity", "likeness"),
     ("gallery", "execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
     *("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli"),
     *("faces", "captions", "photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
-    *("contact_sheet", "subject", "pictures"),
+    *("contact_sheet", "subject", "pictures", "measure", "measurement", "appearance"),
+    *("estimates", "fidelity", "likeness"),
 )
 HEAVY = (
     "torch",

@@ -12,7 +12,7 @@ from test_photo_files import SECRETS, photo_with_secrets
 import portraitlib as pl
 from portraitlib import cli
 from portraitlib.captions import read_captions
-from portraitlib.faces import ENCODERS, Face, find_faces
+from portraitlib.faces import ENCODERS, FINDERS, Face, find_faces
 from portraitlib.photo_audit import find_duplicates, find_strangers, is_crowd, judge_set, look_hash
 from portraitlib.photo_crop import LARGEST_FACTOR, crop_head
 from portraitlib.photo_files import list_photos
@@ -377,12 +377,20 @@ def test_the_same_photo_changed_stays_the_same_person(astronaut):
         astronaut.resize((256, 256)).resize((512, 512)),
         turned(astronaut, 15),
     ]
-    points = []
-    for picture in changed:
-        (face,), _ = find_faces(picture, "dlib")
-        points.append(encoder.embed(picture, [face])[0])
-    distances = np.linalg.norm(np.array(points) - points[0], axis=1)
+    faces = [(picture, find_faces(picture, "dlib")[0][0]) for picture in changed]
+    points = encoder.embed(faces)
+    distances = np.linalg.norm(points - points[0], axis=1)
     assert distances.max() < encoder.near
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_every_encoder_knows_strangers_and_the_finder_of_its_faces(encoder):
+    strangers = encoder.strangers()
+    assert strangers.dtype == np.float32 and np.isfinite(strangers).all() and len(strangers) >= 20
+    apart = np.linalg.norm(strangers[:, None] - strangers[None], axis=2)
+    assert np.median(apart[np.triu_indices(len(strangers), 1)]) > encoder.far
+    assert FINDERS[encoder.finder].made_for == encoder.made_for
+    assert encoder.embed([]).shape == (0, strangers.shape[1])
 
 
 def test_without_dlib_photographs_say_what_to_install(astronaut, monkeypatch):

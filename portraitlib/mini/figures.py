@@ -144,7 +144,8 @@ def ask(captions: list[str], reading: Reading) -> Asked:
         style = said.get("style", "oil painting" if "mona_lisa" in said else STYLES[0])
         can_show = visible({**seen, "style": style, **said})
         rows += [(i, g, v, style, seen[g] == v) for g, v in said.items() if can_show[g]]
-    return Asked(*(np.array(column) for column in zip(*rows, strict=True)))
+    columns = zip(*rows, strict=True) if rows else [[]] * 5
+    return Asked(*(np.array(column) for column in columns))
 
 
 def obedience(asked: Asked) -> dict[str, Any]:

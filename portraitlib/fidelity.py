@@ -1,0 +1,236 @@
+"""Prompt fidelity: which of the words that were asked for can be seen in the picture?
+
+Two judges, each for its kind of picture, and every row says which. Portraits of the embedded model
+are read by that world's judge (`mini.judge`), all others by CLIP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from portraitlib.settings import UsageError
+
+if TYPE_CHECKING:
+    from portraitlib.mini.judge import Reading
+    from portraitlib.models import Clip
+
+MINIS_JUDGE, CLIP = "mini's judge", "CLIP ViT-L/14"
+SCALE_DRAWINGS = 32  # drawn for the floor, and for the ceiling of each prompt
+# Of the unrelated phrases' cosines that a phrase has to exceed to count as seen: one phrase in ten
+# that has nothing to do with the picture does so by chance.
+SEEN_ABOVE = 0.9
+LEAST_UNRELATED = 10
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says: one dict a picture, and by figure the (floor, ceiling) of all of them."""
+
+    rows: list[dict[str, Any]]
+    scales: dict[str, tuple[float | None, float | None]]
+
+
+# --- portraits of the embedded model's world -----------------------------------------------------
+
+
+def judge_drawn(images: Sequence[Image.Image], prompts: Sequence[str]) -> Verdict:
+    """Fidelity of RGB pictures to their prompts, one each, by the judge of the embedded model.
+
+    `prompt_seen` is the share of what a prompt names and a picture can show that is seen in it,
+    None if there is nothing of that kind; `seen` says it of each: {"beard: trimmed": True}. The
+    floor is that share in drawings of anything else, the ceiling that in drawings made for the
+    prompt. Raises UsageError for a prompt in which no word is known.
+    """
+    from portraitlib.mini.figures import ask
+
+    for prompt in dict.fromkeys(prompts):
+        _check_known(prompt)
+    asked = ask(list(prompts), _read(images))
+    rows = []
+    for index in range(len(prompts)):
+        mine = asked.picture == index
+        seen = {
+            f"{group}: {value}": bool(right)
+            for group, value, right in zip(
+                asked.group[mine], asked.value[mine], asked.right[mine], strict=True
+            )
+        }
+        share = float(np.mean(list(seen.values()))) if seen else None
+        rows.append({"prompt_seen": share, "seen": seen, "fidelity_by": MINIS_JUDGE})
+    floors, ceilings = zip(*(_drawn_scale(prompt) for prompt in prompts), strict=True)
+    return Verdict(rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))})
+
+
+def _check_known(prompt: str) -> None:
+    from portraitlib.mini.visible import named
+
+    if not named(prompt):
+        raise UsageError(
+            f"prompt: got {prompt!r}, in which {MINIS_JUDGE} knows no word; try words of "
+            "model.preset.words"
+        )
+
+
+@cache
+def _judge() -> Any:
+    from portraitlib.mini.judge import load_judge
+
+    return load_judge()[0]
+
+
+def _read(images: Sequence[Image.Image]) -> Reading:
+    from portraitlib.mini.judge import SIZE_PX, read
+
+    size = (SIZE_PX, SIZE_PX)
+    small = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR) for image in images]
+    return read(_judge(), np.stack([np.asarray(image) for image in small]))
+
+
+@cache
+def _anything() -> Reading:
+    """The judge's reading of drawings of all the world's looks."""
+    from portraitlib.mini.words import random_look
+
+    rng = np.random.default_rng(0)
+    return _draw_and_read([random_look(rng) for _ in range(SCALE_DRAWINGS)], rng)
+
+
+def _draw_and_read(looks: Sequence[Any], rng: np.random.Generator) -> Reading:
+    from portraitlib.mini.judge import SIZE_PX
+    from portraitlib.mini.people import random_person, random_shot
+    from portraitlib.mini.world import draw
+
+    drawings = (
+        draw(random_person(rng), look, random_shot(rng), size_px=SIZE_PX).image for look in looks
+    )
+    return _read([Image.fromarray(pixels) for pixels in drawings])
+
+
+@lru_cache(maxsize=256)
+def _drawn_scale(prompt: str) -> tuple[float, float]:
+    """The share seen in drawings of anything, and in drawings for this prompt."""
+    from portraitlib.mini.figures import ask, looks_said_so
+
+    rng = np.random.default_rng(1)
+    fitting = _draw_and_read(looks_said_so(prompt, SCALE_DRAWINGS, rng), rng)
+    prompts = [prompt] * SCALE_DRAWINGS
+    floor, ceiling = (ask(prompts, reading).right for reading in (_anything(), fitting))
+    return float(floor.mean()), float(ceiling.mean())
+
+
+# --- all other pictures --------------------------------------------------------------------------
+
+
+@cache
+def default_clip() -> Clip:
+    """CLIP ViT-L/14, loaded when it is first needed and kept."""
+    from portraitlib.models import load_clip
+
+    return load_clip()
+
+
+def judge_by_clip(
+    images: Sequence[Image.Image], prompts: Sequence[str], clip: Clip | None = None
+) -> Verdict:
+    """Fidelity of RGB pictures to their prompts, one each, phrase by phrase, by CLIP.
+
+    A phrase is what stands between commas. `prompt_cosine` is the mean cosine of the picture and
+    the phrases; its floor is the median cosine with phrases that share no word with the prompt.
+    `seen` says of each phrase whether its cosine exceeds that of nine in ten such phrases, and
+    `prompt_seen` is the share of them; its floor is one in ten. No ceiling is known.
+    See https://arxiv.org/abs/2103.00020. clip: another one than ViT-L/14.
+
+    Raises UsageError for a prompt without words, and if CLIP cannot be loaded.
+    """
+    asked = {prompt: phrases_of(prompt) for prompt in dict.fromkeys(prompts)}
+    clip = clip or default_clip()
+    unrelated = {prompt: unrelated_phrases(prompt) for prompt in asked}
+    texts = list(dict.fromkeys(t for p in asked for t in (*asked[p], *unrelated[p])))
+    cosines = _embed_pictures(clip, images) @ _embed_texts(clip, texts).T  # (pictures, texts)
+    at = {text: index for index, text in enumerate(texts)}
+    rows, floors = [], []
+    for prompt, cosine in zip(prompts, cosines, strict=True):
+        by_phrase = {phrase: float(cosine[at[phrase]]) for phrase in asked[prompt]}
+        others = cosine[[at[text] for text in unrelated[prompt]]]
+        seen = {p: value > np.quantile(others, SEEN_ABOVE) for p, value in by_phrase.items()}
+        floors.append(float(np.median(others)))
+        rows.append(
+            {
+                "prompt_seen": float(np.mean(list(seen.values()))),
+                "seen": {phrase: bool(value) for phrase, value in seen.items()},
+                "prompt_cosine": float(np.mean(list(by_phrase.values()))),
+                "fidelity_by": CLIP if clip.name.endswith("clip-vit-large-patch14") else clip.name,
+            }
+        )
+    scales: dict[str, tuple[float | None, float | None]] = {
+        "prompt_seen": (1 - SEEN_ABOVE, None),
+        "prompt_cosine": (np.mean(floors).item(), None),
+    }
+    return Verdict(rows, scales)
+
+
+def phrases_of(prompt: str) -> list[str]:
+    """What stands between the commas of a prompt; raises UsageError if that is nothing."""
+    phrases = list(dict.fromkeys(" ".join(part.split()) for part in prompt.split(",")))
+    if not any(phrases):
+        raise UsageError(f"prompt: got {prompt!r}, expected some words")
+    return [phrase for phrase in phrases if phrase]
+
+
+def unrelated_phrases(prompt: str) -> list[str]:
+    """Phrases that portraits are described with and that share no word with the prompt."""
+    from portraitlib.mini.words import taught_phrases
+
+    words = set(prompt.lower().replace(",", " ").split())
+    known = dict.fromkeys(phrase for group in taught_phrases().values() for phrase in group)
+    free = [phrase for phrase in known if words.isdisjoint(phrase.split())]
+    if len(free) < LEAST_UNRELATED:
+        raise UsageError(f"prompt: got {prompt!r}, which asks for everything; try a shorter one")
+    return free
+
+
+def _embed_pictures(clip: Clip, images: Sequence[Image.Image]) -> np.ndarray:
+    """(pictures, numbers) of length 1: the middle square of each picture."""
+    import torch
+
+    rows = []
+    for start in range(0, len(images), BATCH):
+        pixels = np.stack([_middle(image, clip) for image in images[start : start + BATCH]])
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(clip.device)
+        with torch.inference_mode():
+            points = clip.network.visual_projection(
+                clip.network.vision_model(pixel_values=values).pooler_output
+            )
+        rows.append(points.cpu().numpy())
+    return _unit(np.concatenate(rows))
+
+
+def _middle(image: Image.Image, clip: Clip) -> np.ndarray:
+    factor = clip.size_px / min(image.size)
+    size = (round(image.width * factor), round(image.height * factor))
+    small = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    left, top = ((side - clip.size_px) // 2 for side in size)
+    square = small.crop((left, top, left + clip.size_px, top + clip.size_px))
+    values = np.asarray(square, dtype=np.float32) / 255
+    return (values - np.array(clip.mean, np.float32)) / np.array(clip.deviation, np.float32)
+
+
+def _embed_texts(clip: Clip, texts: Sequence[str]) -> np.ndarray:
+    """(texts, numbers) of length 1."""
+    import torch
+
+    tokens = clip.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        seen = clip.network.text_model(**tokens.to(clip.device)).pooler_output
+        return _unit(clip.network.text_projection(seen).cpu().numpy())
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
