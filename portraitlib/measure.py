@@ -241,7 +241,8 @@ def _likeness_rows(
     notes: list[str],
 ) -> list[dict[str, Any]]:
     points, missing = likeness.photo_points(photos, encoder)
-    yardstick = likeness.make_yardstick(points, encoder)
+    crops = [photo.image for photo in photos if photo.image]
+    yardstick = likeness.make_yardstick(points, encoder, crops)
     scales["likeness"] = Scale(0.0, 1.0)
     scales["distance"] = Scale(yardstick.floor, yardstick.ceiling)
     scales["strangers_less_alike"] = Scale(0.5, yardstick.ceiling_less_alike)
@@ -292,7 +293,7 @@ def _diversity_points(
     if encoder is None:
         scales["diversity"] = Scale(0.0, None)
         return Points(PIXELS, appearance.lab_points(pictures))
-    strangers = encoder.strangers()
+    strangers = encoder.strangers(())
     scales["diversity"] = Scale(0.0, 1.0)
     unit, _ = estimates.spread(strangers, range(len(strangers)))
     return Points(_faces_by(encoder), _rows_of(faces, strangers.shape[1]), unit)
@@ -311,7 +312,7 @@ def _drift_points(
         found = likeness.face_points(others.pictures, encoder)
         held = [index for index, point in enumerate(found) if point is not None]
         if len(held) >= LEAST_REFERENCE:
-            by, points = _faces_by(encoder), _rows_of(faces, encoder.strangers().shape[1])
+            by, points = _faces_by(encoder), _rows_of(faces, encoder.strangers(()).shape[1])
             reference = np.array([found[index] for index in held])
             units = tuple(units[index] for index in held)
     if points is None or reference is None:

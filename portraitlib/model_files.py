@@ -234,6 +234,33 @@ def fetch_from_hub(
     return folder, check_folder(folder, parts)
 
 
+def fetch_file(source: str, name: str, sha256: str) -> Path:
+    """One file of a hub repository, from the local cache or downloaded, with this very content.
+
+    Raises UsageError in one line when the hub cannot be reached or has something else there.
+    """
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(source, name)
+    if not isinstance(cached, str):
+        if constants.HF_HUB_OFFLINE:
+            raise UsageError(
+                f"{source}: {name} is not in the local cache, and HF_HUB_OFFLINE forbids the "
+                "network; unset it once"
+            )
+        try:
+            cached = hf_hub_download(source, name, etag_timeout=HUB_TIMEOUT_S)
+        except Exception as problem:  # the hub's client raises a dozen kinds
+            raise UsageError(_why_not_fetched(source, None, problem)) from problem
+    found = hashlib.sha256(Path(cached).read_bytes()).hexdigest()
+    if found != sha256:
+        raise UsageError(
+            f"{source}: {name} has another content than the one that was pinned (SHA-256 "
+            f"{found[:12]}..., expected {sha256[:12]}...); delete {cached} and try again"
+        )
+    return Path(cached)
+
+
 def _download(source: str, revision: str | None, parts: tuple[str, ...]) -> Path:
     """Configs first, then, if they are those of an SDXL model, the weights."""
     from huggingface_hub import HfApi, snapshot_download

@@ -18,7 +18,7 @@ from PIL import Image
 
 from portraitlib import photo_audit
 from portraitlib.captions import read_captions, template_caption
-from portraitlib.faces import ENCODERS, FINDERS, Face, encoder_for, find_faces, shrunk
+from portraitlib.faces import FINDERS, Face, default_encoders, encoder_for, find_faces, shrunk
 from portraitlib.photo_crop import crop_head
 from portraitlib.photo_files import NotAPhoto, Skipped, list_photos, read_photo
 from portraitlib.photo_set import IDENTIFIER, Photo, PhotoSet
@@ -227,7 +227,7 @@ def _rank(photo: Photo) -> tuple[int, float]:
 
 
 def _without_strangers(photos: list[Photo]) -> list[Photo]:
-    for encoder in ENCODERS.values():
+    for encoder in default_encoders():
         at, points = _embedded(photos, encoder.made_for)
         strangers, doubtful = photo_audit.find_strangers(points, encoder)
         for index, distance in strangers.items():
@@ -266,7 +266,7 @@ def _who_warnings(used: Sequence[Photo]) -> list[str]:
             f"{' and '.join(sorted(names))} are mixed: {', '.join(names[odd][:3])} "
             f"{'is' if len(names[odd]) == 1 else 'are'} of the {odd}"
         )
-    for encoder in ENCODERS.values():
+    for encoder in default_encoders():
         if photo_audit.is_crowd(_embedded(used, encoder.made_for)[1], encoder):
             found.append(
                 "several people: none is in more than half of the photos; keep one person's, or "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 
 import numpy as np
 import pytest
@@ -11,55 +10,12 @@ from PIL import Image, ImageEnhance
 
 import portraitlib as pl
 from portraitlib import appearance, estimates, likeness
-from portraitlib.faces import DRAWN, ENCODERS, Encoder
+from portraitlib.faces import ENCODERS
 from portraitlib.measurement import ROW_FIGURES, SET_FIGURES
 from portraitlib.photos import gather, prepare_photo
 from portraitlib.subject import draw_shots
 
 BLANK = Image.new("RGB", (96, 96), (120, 120, 120))
-
-
-def small_faces(pairs) -> np.ndarray:
-    """The pixels of faces averaged down to 6 x 6: little, but honest, and of length 1."""
-    rows = []
-    for image, face in pairs:
-        box = tuple(int(value) for value in face.box)
-        pixels = np.asarray(image.crop(box).resize((6, 6), Image.Resampling.BOX), dtype=np.float32)
-        values = (pixels - pixels.mean()).ravel()
-        rows.append(values / np.linalg.norm(values))
-    return np.array(rows, dtype=np.float32).reshape(-1, 108)
-
-
-@cache
-def drawn_strangers() -> np.ndarray:
-    """Points of twelve other people of the embedded model's world."""
-    pictures = [next(draw_shots(seed=seed))[1] for seed in range(900, 912)]
-    points = likeness.face_points(pictures, STAND_IN)
-    return np.array([point for point in points if point is not None])
-
-
-STAND_IN = Encoder(
-    name="stand-in",
-    made_for=DRAWN,
-    licence="MIT",
-    source="this test",
-    near=0.4,
-    far=0.6,
-    embed=small_faces,
-    strangers=drawn_strangers,
-    finder="mini",
-)
-
-
-@pytest.fixture
-def for_drawings():
-    """An encoder for drawn portraits, before any other."""
-    others = dict(ENCODERS)
-    ENCODERS.clear()
-    ENCODERS.update({"stand-in": STAND_IN, **others})
-    yield STAND_IN
-    ENCODERS.clear()
-    ENCODERS.update(others)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +69,7 @@ def test_strangers_are_about_the_floor(person):
     encoder = ENCODERS["dlib"]
     (photos, missing) = likeness.photo_points(person, encoder)
     yardstick = likeness.make_yardstick(photos, encoder)
-    rows = [yardstick.measure(point) for point in encoder.strangers()]
+    rows = [yardstick.measure(point) for point in encoder.strangers(())]
     assert missing == []
     assert abs(np.median([row["likeness"] for row in rows])) < 0.01
     assert 0.45 <= np.mean([row["strangers_less_alike"] for row in rows]) <= 0.5
@@ -156,17 +112,15 @@ def test_with_one_photo_the_ceiling_and_the_likeness_are_unknown(astronaut, pers
     assert "takes two photos" in measured.summary
 
 
-def test_the_photos_kind_chooses_the_encoder_and_kinds_are_never_mixed(
-    astronaut, person, for_drawings
-):
+def test_the_photos_kind_chooses_the_encoder_and_kinds_are_never_mixed(astronaut, person):
     drawn = pl.subject_photos(held_out=True)
     with_drawings = pl.measure(drawn.images, drawn)
-    assert {row["likeness_by"] for row in with_drawings.rows} == {"stand-in"}
+    assert {row["likeness_by"] for row in with_drawings.rows} == {"mini"}
     assert pl.measure([astronaut], person).rows[0]["likeness_by"] == "dlib"
     # A photograph is nobody for the encoder of drawings, whoever else would find a face in it.
     assert pl.measure([astronaut], drawn).rows[0]["face"] == "no face found"
-    with pytest.raises(pl.UsageError, match="no face in any of the 3 for the encoder 'stand-in'"):
-        pl.measure([astronaut], person, encoder="stand-in")
+    with pytest.raises(pl.UsageError, match="no face in any of the 3 for the encoder 'mini'"):
+        pl.measure([astronaut], person, encoder="mini")
     mixed = dataclasses.replace(person, photos=(*person.photos, *drawn.photos[:1]))
     with pytest.raises(pl.UsageError, match="drawn portraits and photographs.*cannot be compared"):
         pl.measure([astronaut], mixed)
@@ -174,7 +128,7 @@ def test_the_photos_kind_chooses_the_encoder_and_kinds_are_never_mixed(
     assert named.rows[0]["likeness"] > 0.7
 
 
-def test_the_drawn_subject_is_more_like_itself_than_strangers_are(for_drawings):
+def test_the_drawn_subject_is_more_like_itself_than_strangers_are():
     drawn = pl.subject_photos(held_out=True)
     again = [image for _, image in draw_shots()][:6]
     other = [image for _, image in draw_shots(seed=77)][:6]
@@ -262,7 +216,7 @@ def test_one_picture_again_and_again_has_no_diversity(noise):
 
 
 def test_faces_of_strangers_are_as_diverse_as_strangers(person):
-    strangers = ENCODERS["dlib"].strangers()
+    strangers = ENCODERS["dlib"].strangers(())
     unit, _ = estimates.spread(strangers, range(24))
     value, interval = estimates.spread(strangers / unit, range(24))
     assert value == pytest.approx(1) and interval[0] < 1 < interval[1]

@@ -68,7 +68,8 @@ def test_the_wheel_carries_the_weights_and_every_module(wheel):
     carried = {path.relative_to(ROOT).as_posix() for path in weights()}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "portraitlib").rglob("*.py")}
     assert any(name.endswith(".safetensors") for name in carried)
-    data = {"portraitlib/py.typed", "portraitlib/strangers_dlib.npy"}
+    files = ("py.typed", "strangers_dlib.npy", "strangers.jpg")
+    data = {f"portraitlib/{name}" for name in files}
     assert carried | modules | data <= wheel
     assert not {name for name in wheel if name.startswith(("tests", "notebooks", "runs"))}
 

@@ -12,7 +12,7 @@ from test_photo_files import SECRETS, photo_with_secrets
 import portraitlib as pl
 from portraitlib import cli
 from portraitlib.captions import read_captions
-from portraitlib.faces import ENCODERS, FINDERS, Face, find_faces
+from portraitlib.faces import ENCODERS, FINDERS, Face, default_encoders, find_faces
 from portraitlib.photo_audit import find_duplicates, find_strangers, is_crowd, judge_set, look_hash
 from portraitlib.photo_crop import LARGEST_FACTOR, crop_head
 from portraitlib.photo_files import list_photos
@@ -383,9 +383,9 @@ def test_the_same_photo_changed_stays_the_same_person(astronaut):
     assert distances.max() < encoder.near
 
 
-@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+@pytest.mark.parametrize("encoder", default_encoders(), ids=lambda encoder: encoder.name)
 def test_every_encoder_knows_strangers_and_the_finder_of_its_faces(encoder):
-    strangers = encoder.strangers()
+    strangers = encoder.strangers(())
     assert strangers.dtype == np.float32 and np.isfinite(strangers).all() and len(strangers) >= 20
     apart = np.linalg.norm(strangers[:, None] - strangers[None], axis=2)
     assert np.median(apart[np.triu_indices(len(strangers), 1)]) > encoder.far

@@ -16,37 +16,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .card_text import SHEET, SHEET_SEED, STAGES, write_text
 from .drawings import HELD_OUT, draw_many
 from .figures import generate, measure_mini, summary
 from .judge import load_judge
-from .visible import HIDDEN
+from .likeness import load_likeness
 from .words import STYLES
 
 HERE = Path(__file__).parent
 CARD, PICTURES = HERE / "MODEL_CARD.md", HERE / "card"
-SHEET_SEED = 100
-SHEET = (
-    "portrait of a man, photorealistic",
-    "indian boy with curly hair, jawline, trimmed beard, smiling, dimples, pimple on cheek, "
-    "in a forest, pixel art, colorful, vibrant, cheerful",
-    "smiling man, comic book style",
-    "portrait of jrdnpl man, 20 year old man, wearing sweatshirt, bubblegum background, punk",
-    "portrait of an old woman, glasses, in a city, oil painting, dramatic",
-    "girl, long hair, red hair, on a beach, anime style",
-)
-STAGES = ("autoencoder", "text", "denoiser", "judge")
-# What is asked of the model: (now, in the end), and how it is said.
-GOALS = {
-    "psnr": (27.0, 30.0, "autoencoder, held-out drawn portraits, PSNR", "{:.1f} dB"),
-    "psnr_worst": (25.0, 28.0, "the same, worst style", "{:.1f} dB"),
-    "coherence": (0.90, 0.99, "coherence", "{:.1%}"),
-    "obedience": (0.85, 0.95, "obedience, over all attributes and styles", "{:.1%}"),
-    "obedience_worst": (0.70, 0.85, "the same, worst attribute or style", "{:.1%}"),
-    "variety": (0.60, 0.80, "variety", "{:.2f}"),
-}
-WEIGHTS_MB = 40.0
-
-
 # Pictures ------------------------------------------------------------------------------------
 
 
@@ -138,220 +116,6 @@ def count_parameters(model: Any) -> dict[str, float]:
     }
 
 
-def reached(figures: dict[str, Any]) -> dict[str, float]:
-    """The figures that the `GOALS` are about."""
-    psnr = figures.get("autoencoder_psnr_db", {})
-    found = {
-        "coherence": figures["coherence"]["share"],
-        "obedience": figures["obedience"]["all"]["share"],
-        "obedience_worst": figures["obedience"]["worst"]["share"],
-        "variety": figures["variety"]["mean"],
-    }
-    if psnr:
-        found |= {"psnr": psnr["all"], "psnr_worst": min(psnr[style] for style in STYLES)}
-    return found
-
-
-# Text ----------------------------------------------------------------------------------------
-
-
-def _percent(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    low, high = row["interval"]
-    return f"{row['share']:.0%} ({low:.0%} to {high:.0%}, {row['count']})"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def goals_table(figures: dict[str, Any]) -> str:
-    """What was measured beside what is wanted."""
-    found, rows = reached(figures), []
-    intervals = {
-        "coherence": figures["coherence"]["interval"],
-        "obedience": figures["obedience"]["all"]["interval"],
-        "obedience_worst": figures["obedience"]["worst"]["interval"],
-        "variety": figures["variety"]["interval"],
-    }
-    for key, (now, later, what, form) in GOALS.items():
-        if key not in found:
-            continue
-        low_high = ""
-        if key in intervals:
-            low_high = " to ".join(form.format(end) for end in intervals[key])
-        if key == "obedience_worst":
-            what += f" ({figures['obedience']['worst']['what']})"
-        rows.append([what, form.format(found[key]), low_high, f"≥ {form.format(now)}"])
-        rows[-1].append(f"≥ {form.format(later)}")
-    size = [f"≤ {WEIGHTS_MB:.0f} MB"] * 2
-    rows.append(["all weights", f"{figures['weights_mb']:.1f} MB", "", *size])
-    rows.append(["picture", f"{figures['size_px']} px", "", "≥ 96 px", "≥ 128 px"])
-    return _table(["what", "measured", "95 % interval", "asked now", "asked in the end"], rows)
-
-
-def obedience_table(figures: dict[str, Any]) -> str:
-    """Every value of every group: generated pictures, and drawn ones for comparison."""
-    made, drawn = figures["obedience"], figures["obedience_drawn"]
-    rows = []
-    for group, values in made["values"].items():
-        rows.append([f"**{group}**", _percent(made["groups"][group]), ""])
-        rows[-1][2] = _percent(drawn["groups"].get(group))
-        for value, row in values.items():
-            beside = drawn["values"].get(group, {}).get(value)
-            rows.append([value, _percent(row), _percent(beside)])
-    return _table(["attribute", "generated", "drawn"], rows)
-
-
-def styles_table(figures: dict[str, Any]) -> str:
-    """Each style: how often what is asked of pictures in it is seen."""
-    made, drawn = figures["obedience"]["styles"], figures["obedience_drawn"]["styles"]
-    rows = [[style, _percent(row), _percent(drawn.get(style))] for style, row in made.items()]
-    return _table(["style", "generated", "drawn"], rows)
-
-
-def judge_text(notes: dict[str, Any]) -> str:
-    """How well the judge itself reads drawn portraits."""
-    exam = notes["exam"]
-    attributes, r2 = exam["attributes"], exam["people_r2"][STYLES[0]]
-    weakest = sorted(
-        (share, f"{group}: {value}")
-        for group, values in attributes["values"].items()
-        for value, share in values.items()
-    )[:4]
-    said = ", ".join(f"{what} {share:.1%}" for share, what in weakest)
-    refused = ", ".join(f"{way} {share:.0%}" for way, share in exam["broken_refused"].items())
-    hidden = "\n".join(
-        f"- {rule.group}, where "
-        + " and ".join(f"{g} is {' or '.join(v)}" for g, v in rule.where.items())
-        + f": {rule.why}"
-        for rule in HIDDEN
-        if "mona_lisa" not in rule.where
-    )
-    numbers = ", ".join(f"{name} {value:.2f}" for name, value in r2.items())
-    return f"""\
-On {exam["portraits"]} held-out drawn portraits it names {attributes["mean"]:.1%} of the attributes
-(mean over groups; by style {", ".join(f"{s} {v:.1%}" for s, v in attributes["styles"].items())};
-weakest values: {said}). {exam["coherent"]:.1%} of them count as coherent; of drawn portraits that
-were broken on purpose it refuses: {refused}.
-
-It reads a person's numbers from a photorealistic portrait with these R²: {numbers}. Those
-from 0.5 on enter *variety*.
-
-Not asked, because no picture can show it:
-
-{hidden}
-- all but the composition in Mona Lisa."""
-
-
-def write_text(figures: dict[str, Any], training: dict[str, Any], notes: dict[str, Any]) -> str:
-    """The whole card, in Markdown."""
-    parts = training.get("parameters_million", {})
-    sizes = ", ".join(f"{name} {count:.2f} M" for name, count in parts.items())
-    steps = ", ".join(
-        f"{stage} {training[stage]['steps']:,} steps" for stage in STAGES if stage in training
-    )
-    sheet = "\n".join(f"{i}. {prompt}" for i, prompt in enumerate(SHEET, 1))
-    return TEXT.format(
-        size_px=figures["size_px"], sizes=sizes, steps=steps,
-        drawings=f"{training.get('drawings', 0):,}", sheet=sheet, goals=goals_table(figures),
-        styles=styles_table(figures), obedience=obedience_table(figures),
-        whole_count=figures["coherence"]["count"],
-        asked_count=figures["obedience"]["pictures"],
-        variety_count=figures["variety"]["count"],
-        judge=judge_text(notes), seed=SHEET_SEED, last_seed=SHEET_SEED + 35,
-    )  # fmt: skip
-
-
-TEXT = """\
-# mini, the embedded model
-
-A text-to-image model of Stable Diffusion XL's own classes at less than a 200th of its size, that
-draws head-and-shoulders portraits of {size_px} px from words. It is there so that every experiment
-of the notebooks runs, for real, on a laptop without a GPU or a network.
-
-![Six prompts by six seeds](card/sheet.png)
-
-Rows, with seeds {seed} to {last_seed}, none picked:
-
-{sheet}
-
-## What it is
-
-`StableDiffusionXLPipeline.from_pretrained` reads its folder as it is. Parts:
-{sizes}.
-The scheduler is Euler with v-prediction, down to no signal at the first step. Every word of the
-prompts in the notebooks is a token; any other text falls apart into letters, can be written, and
-means nothing until it is taught.
-
-## Data
-
-{drawings} portraits, each drawn by `portraitlib.mini.world` from 22 numbers of a person, a look
-in words, a shot and one of seven styles. No photograph and no picture by anybody else was used,
-and nobody who exists is in them. Portraits and captions with seeds from 10,000,000 on were never
-trained on; all figures below are of those.
-
-## Training
-
-{steps}. `python -m portraitlib.mini.recipe` does it again, from nothing or from these weights;
-`python -m portraitlib.mini.judge` trains the judge.
-
-![Loss of each stage](card/curves.png)
-
-A jump up is where training went on with another loss or harder drawings (for the denoiser: errors
-in the face count more since then); what stands before and after it cannot be compared.
-
-What the autoencoder keeps: held-out drawn portraits, below each what comes back.
-
-![Drawn portraits and their reconstructions](card/reconstructions.png)
-
-## Figures
-
-{goals}
-
-- *Coherence*: the share of {whole_count} pictures, captions of the world, in which a landmark
-  finder trained on drawn portraits finds two eyes, nose, mouth and the top of the head, each as
-  clearly and where 999 of 1,000 drawn portraits have them.
-- *Obedience*: of all that {asked_count} captions say and a picture can show, the share that the
-  judge sees. The judge was trained on drawn portraits only. It names one value in each group, so
-  guessing gets a half of a yes or no and a seventh of the styles.
-- *Variety*: {variety_count} seeds of "portrait of a man"; the spread of each number of the
-  person, as the judge reads it, over its spread in the world's own portraits for these words; the
-  mean of the numbers that can be read.
-
-Intervals are by bootstrap over pictures. Measured with 25 steps and the preset's guidance, fixed
-captions and seeds: `python -m portraitlib.mini.judge --figures FOLDER` measures again.
-
-### By style
-
-Share of what is said that is seen (95 % interval, how often it was asked). *Drawn* is the same of
-the world's own portraits for the same captions: what the judge can read at most.
-
-{styles}
-
-### By attribute
-
-{obedience}
-
-### The judge
-
-{judge}
-
-## Limits
-
-It knows one composition (head and shoulders, from the front), seven styles, six places and the
-words above, and nothing else: other words do nothing or something odd. Skin, age and sex are
-coarse classes of a drawing program, not claims about people. Likeness, beauty and safety of a
-large model's pictures cannot be judged from its own. Use it to learn and to test.
-
-## Licence
-
-MIT, weights and code alike.
-"""
-
-
 # The command ---------------------------------------------------------------------------------
 
 
@@ -376,7 +140,7 @@ def make_card(weights: Path, state: Path, *, keep: bool, share: float = 1.0) -> 
         PICTURES / "reconstructions.png", optimize=True
     )
     draw_curves(training, PICTURES / "curves.png")
-    CARD.write_text(write_text(figures, training, load_judge()[1]))
+    CARD.write_text(write_text(figures, training, load_judge()[1], load_likeness()[1]))
     print(f"wrote {CARD}", flush=True)
 
 

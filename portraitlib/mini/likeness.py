@@ -335,14 +335,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--state", type=Path, default=Path("runs/mini"), help="where all is kept")
     parser.add_argument("--families", type=int, default=FAMILIES, help="of 8 people, to learn on")
     parser.add_argument("--steps", type=int, default=STEPS, help="of training, in all; 0: none")
+    parser.add_argument("--figures", action="store_true", help="examine the shipped one instead")
     options = parser.parse_args(arguments)
+    from .likeness_exam import exam_people, examine, pass_on, say
+
+    if options.figures:
+        return say(examine(load_likeness()[0], exam_people(options.state / "likeness")))
     if options.steps:
         people = draw_people(
             options.state / "likeness" / f"people-{options.families}.npz", options.families
         )
         train_likeness(options.state / "likeness", people, options.steps)
-    from .likeness_exam import pass_on
-
     pass_on(options.state / "likeness")
 
 

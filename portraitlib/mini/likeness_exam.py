@@ -102,6 +102,22 @@ def thresholds(points: np.ndarray) -> dict[str, float]:
     }
 
 
+def exam_people(state: Path) -> People:
+    """The people of the exam, drawn once and kept in `state`."""
+    return draw_people(state / "exam.npz", EXAM_FAMILIES, HELD_OUT, EXAM_STYLES, rarely=0)
+
+
+def say(exam: dict[str, Any]) -> None:
+    """Print an exam, a line a style."""
+    for style, row in exam.items():
+        low, high = row["interval"]
+        print(
+            f"{style:16} AUC {row['auc']:.4f} ({low:.4f} to {high:.4f}), same words "
+            f"{row['auc_same_words']:.4f}",
+            flush=True,
+        )
+
+
 def pass_on(state: Path, folder: Path = WEIGHTS) -> dict[str, Any]:
     """Examine the encoder trained in `state`, set its thresholds, write it to the package."""
     note = json.loads((state / "note.json").read_text())
@@ -110,20 +126,13 @@ def pass_on(state: Path, folder: Path = WEIGHTS) -> dict[str, Any]:
     limits = draw_people(
         state / "limits.npz", LIMIT_FAMILIES, HELD_OUT + 1_000_000, (PHOTO, PHOTO), rarely=0
     )
-    exam = draw_people(state / "exam.npz", EXAM_FAMILIES, HELD_OUT, EXAM_STYLES, rarely=0)
     notes = {
         "steps": note["step"],
         "thresholds": thresholds(points_of(encoder, limits)),
-        "exam": examine(encoder, exam),
+        "exam": examine(encoder, exam_people(state)),
         "curve": note["curve"],
     }
     save_likeness(encoder, notes, folder)
     print("thresholds", notes["thresholds"])
-    for style, row in notes["exam"].items():
-        low, high = row["interval"]
-        print(
-            f"{style:16} AUC {row['auc']:.4f} ({low:.4f} to {high:.4f}), same words "
-            f"{row['auc_same_words']:.4f}",
-            flush=True,
-        )
+    say(notes["exam"])
     return notes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -32,14 +31,15 @@ def describe(images: np.ndarray) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def strangers(description: Sequence[str]) -> np.ndarray:
+def strangers(description: tuple[str, ...]) -> np.ndarray:
     """Points of `STRANGERS` people of one description, one shot each, (64, 64) float32.
 
+    description: as `describe` gives it; empty for people of any description.
     The shots are photorealistic; place, clothes, expression, pose and light differ.
     """
     judge, _ = load_judge()
     encoder, _ = load_likeness()
-    said = dict(zip(DESCRIPTION, description, strict=True))
+    said = dict(zip(DESCRIPTION, description, strict=True)) if description else {}
     rng = np.random.default_rng(SEED)
     images = np.stack(
         [
@@ -47,7 +47,9 @@ def strangers(description: Sequence[str]) -> np.ndarray:
             for _ in range(STRANGERS)
         ]
     )
-    return embed(encoder, images, read(judge, images).landmarks)
+    points = embed(encoder, images, read(judge, images).landmarks)
+    points.flags.writeable = False  # one array for all who ask
+    return points
 
 
 def _shot(said: dict[str, str], rng: np.random.Generator) -> Look:
