@@ -187,7 +187,9 @@ def _bench(chosen: argparse.Namespace) -> None:
     """Time what a user waits for; print a table and write it as JSON."""
     from portraitlib.address import installed_version, versions
     from portraitlib.execution import check_writable
+    from portraitlib.faces import DRAWN, PHOTOGRAPHS, encoder_for
     from portraitlib.gallery import write_json
+    from portraitlib.likeness import face_points
 
     check_writable(Path(chosen.output).expanduser().absolute().parent)
     model = pl.load_model(chosen.model)
@@ -198,9 +200,9 @@ def _bench(chosen: argparse.Namespace) -> None:
         rows[name] = round(seconds, 3)
         _say(f"  {name:<44}{seconds:8.2f} s")
 
-    def draw(count: int) -> None:
+    def draw(count: int) -> list[pl.Portrait]:
         sampling = pl.Sampling(num_images=count, num_inference_steps=25)
-        pl.text_to_image(model, BENCH_PROMPT, sampling)
+        return pl.text_to_image(model, BENCH_PROMPT, sampling)
 
     row("import portraitlib", _process_s("import portraitlib") - _process_s("pass"))
     first = FIRST_PICTURE.format(model=chosen.model, prompt=BENCH_PROMPT)
@@ -208,6 +210,11 @@ def _bench(chosen: argparse.Namespace) -> None:
     draw(1)  # warm up
     row("one picture, 25 steps", _median_s(lambda: draw(1), 3))
     row("a batch of 8, 25 steps", _median_s(lambda: draw(8), 2))
+    if encoder := encoder_for(DRAWN if model.preset.words else PHOTOGRAPHS):
+        images = [portrait.image for portrait in draw(8)] * 2
+        face_points(images, encoder)  # warm up
+        seconds = _median_s(lambda: face_points(images, encoder), 3) / len(images)
+        row("a face found and compared, in a batch of 16", seconds)
     record: dict[str, Any] = {
         "model": str(model),
         "seconds": rows,
