@@ -30,8 +30,8 @@ EXAM_FAMILIES = 63  # 504 people
 LIMIT_FAMILIES = 50  # others, that the thresholds are set on
 ROUNDS = 200  # of the bootstrap over people
 
-# Quantiles that the thresholds are set at: of two people of one description, and of one person.
-NEAR_STRANGERS, FAR_PERSON = 0.02, 0.98
+# Quantiles that the thresholds are set at: of one person, and of two people of one description.
+PERSON, STRANGERS = 0.98, 0.02
 
 
 def points_of(encoder: LikenessEncoder, people: People) -> np.ndarray:
@@ -91,15 +91,15 @@ def examine(encoder: LikenessEncoder, people: People) -> dict[str, Any]:
 
 
 def thresholds(points: np.ndarray) -> dict[str, float]:
-    """`near` and `far` of `faces.Encoder` from photorealistic shots, (people, shots, 64)."""
+    """`near` and `far` of `face.Encoder` from photorealistic shots, (people, shots, 64): what
+    nearly all shots of one person keep to, and nearly all people of one description."""
     apart = distances(points[:, 0], points[:, 1])
     family = np.arange(len(points)) // SIBLINGS
     same = np.eye(len(points), dtype=bool)
     strangers = apart[(family[:, None] == family) & ~same]
-    return {
-        "near": round(float(np.quantile(strangers, NEAR_STRANGERS)), 2),
-        "far": round(float(np.quantile(apart[same], FAR_PERSON)), 2),
-    }
+    ends = np.quantile(apart[same], PERSON), np.quantile(strangers, STRANGERS)
+    near, far = sorted(round(float(end), 2) for end in ends)
+    return {"near": near, "far": far}
 
 
 def exam_people(state: Path) -> People:
