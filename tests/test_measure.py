@@ -300,56 +300,56 @@ def test_measure_stays_a_function_after_its_module_is_imported():
 # --- sweeps --------------------------------------------------------------------------------------
 
 
-def tint(model, prompt, sampling=pl.Sampling(), *, strength=0.0):  # noqa: B008
-    """A generating function: noise of a seed, greyer with strength; some of it fails."""
-    if strength == 0.9:
+def tint(model, prompt, sampling=pl.Sampling(), *, greyness=0.0):  # noqa: B008
+    """A generating function: noise of a seed, greyer with greyness; some of it fails."""
+    if greyness == 0.9:
         raise RuntimeError("no")
     made = []
     for seed in range(sampling.seed, sampling.seed + sampling.num_images):
         pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         picture = Image.fromarray(pixels).resize((64, 64))
-        made.append(portrait(ImageEnhance.Color(picture).enhance(1 - strength), seed))
+        made.append(portrait(ImageEnhance.Color(picture).enhance(1 - greyness), seed))
     return made
 
 
 def test_a_sweep_is_measured_by_setting():
-    vary = {"strength": [0.0, 0.5, 1.0]}
+    vary = {"greyness": [0.0, 0.5, 1.0]}
     table = pl.sweep(tint, None, "a man", pl.Sampling(seed=7, num_images=3), vary=vary)
     measured = pl.measure(table)
-    assert [row["strength"] for row in measured.rows] == [0.0] * 3 + [0.5] * 3 + [1.0] * 3
+    assert [row["greyness"] for row in measured.rows] == [0.0] * 3 + [0.5] * 3 + [1.0] * 3
     assert (len(measured), measured["colourfulness"].seeds) == (9, 3)
-    parts = measured.by("strength")
+    parts = measured.by("greyness")
     assert [len(part) for part in parts.values()] == [3, 3, 3]
     assert parts[0.0]["colourfulness"].mean > parts[0.5]["colourfulness"].mean
     assert parts[1.0]["colourfulness"].mean == 0
-    seeds, values = measured.curve("colourfulness", over="strength")
+    seeds, values = measured.curve("colourfulness", over="greyness")
     assert seeds == [7, 8, 9] and values.shape == (3, 3) and (np.diff(values) < 0).all()
-    seeds, values = measured.curve("diversity", over="strength")
+    seeds, values = measured.curve("diversity", over="greyness")
     assert seeds == ["all"] and values[0, 0] > values[0, 2] > 0
     assert values[0, 1] == parts[0.5]["diversity"].mean
 
 
 def test_a_failed_combination_and_a_missing_face_are_gaps_in_a_curve(astronaut, person):
-    vary = {"strength": [0.0, 0.9]}
+    vary = {"greyness": [0.0, 0.9]}
     with pytest.warns(UserWarning):
         table = pl.sweep(tint, None, "a man", pl.Sampling(num_images=2), vary=vary)
     measured = pl.measure(table, person)
     assert "1 of 2 combinations failed" in measured.summary
-    assert list(measured.by("strength")) == [0.0]
-    assert np.isnan(measured.curve("likeness", over="strength")[1]).all()
-    _, values = measured.curve("sharpness", over="strength")
+    assert list(measured.by("greyness")) == [0.0]
+    assert np.isnan(measured.curve("likeness", over="greyness")[1]).all()
+    _, values = measured.curve("sharpness", over="greyness")
     assert np.isfinite(values[:, 0]).all() and np.isnan(values[:, 1]).all()
 
 
 def test_a_curve_over_one_setting_of_two_asks_to_select():
-    vary = {"strength": [0.0, 0.5], "guidance_scale": [1.0, 2.0]}
+    vary = {"greyness": [0.0, 0.5], "guidance_scale": [1.0, 2.0]}
     measured = pl.measure(pl.sweep(tint, None, "a man", vary=vary))
     with pytest.raises(pl.UsageError, match="guidance_scale varies too; select one value"):
-        measured.curve("sharpness", over="strength")
-    for name, over in (("sharpnes", "strength"), ("sharpness", "strengths")):
+        measured.curve("sharpness", over="greyness")
+    for name, over in (("sharpnes", "greyness"), ("sharpness", "greynesss")):
         with pytest.raises(pl.UsageError, match="expected one of"):
             measured.by("guidance_scale")[1.0].curve(name, over=over)
-    assert measured.by("guidance_scale")[1.0].curve("sharpness", "strength")[1].shape == (1, 2)
+    assert measured.by("guidance_scale")[1.0].curve("sharpness", "greyness")[1].shape == (1, 2)
 
 
 # --- mistakes ------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ HOLED[3, 3] = np.nan
         ({"prompt": "a man"}, 'do not say which model.*try model="mini"'),
         ({"model": "minni"}, "did you mean 'mini'"),
         ({"model": 3}, "model: got int"),
-        ({"encoder": "eyes"}, "encoder: got 'eyes', expected None or one of 'dlib'"),
+        ({"encoder": "eyes"}, "encoder: got 'eyes', expected None or one of 'mini'"),
         ({"reference": [BLANK]}, "reference: got 1, expected 4 portraits or more"),
         ({"reference": [BLANK] * 4}, "reference: got one picture again and again"),
     ],
