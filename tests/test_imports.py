@@ -18,7 +18,8 @@ LAYERS = (
     ("settings", "portrait", "device", "address", "model_files"),
     ("sheet", "show", "models", "faces", "captions", "photo_files", "photo_crop", "photo_audit"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures"),
-    ("prompts", "latents", "generate", "control", "class_images", "dreambooth"),
+    ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
+    ("denoise", "control", "rerun", "class_images", "dreambooth"),
     ("sweep", "measure", "cost"),
     ("gallery", "execution", "batch", "studio", "cli"),
 )
@@ -26,7 +27,7 @@ LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
     *("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli"),
     *("faces", "captions", "photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
-    *("contact_sheet", "subject", "pictures"),
+    *("contact_sheet", "subject", "pictures", "conditions"),
 )
 HEAVY = (
     "torch",
