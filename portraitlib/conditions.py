@@ -236,7 +236,7 @@ def _by_model(kind: str) -> Callable[..., tuple[np.ndarray, dict[str, Any]]]:
     def make(picture: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
         from portraitlib.annotators import annotate
 
-        return annotate(picture, kind), {}
+        return annotate(picture, kind)
 
     return make
 
