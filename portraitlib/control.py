@@ -153,19 +153,25 @@ def _prepare(
     for note in notes:
         warnings.warn(f"condition: {note}", stacklevel=3)
     picture = None if image is None else ready_and_warned(image, settings, stacklevel=4)
-    loaded = [load_controlnet(model, source) for source in sources]
+    with one_line_when_memory_is_short(settings):
+        loaded = [load_controlnet(model, source) for source in sources]
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded, stacklevel=4)
     run = _Run(model, prompt, settings, encoded, conditions, rows, loaded, picture, strength)
-    for row in rows:
-        for control in row:
-            if control.scale and not any(each[0] for each in make_plan([control], run.steps)):
-                warnings.warn(
-                    f"control: none of {run.steps} steps lies wholly between start={control.start} "
-                    f"and end={control.end}, so the condition does nothing; try more steps",
-                    stacklevel=3,
-                )
+    _warn_of_idle_controls(run)
     return run
+
+
+def _warn_of_idle_controls(run: _Run) -> None:
+    """Say where so few steps are run that none lies between a start and an end."""
+    for control in {control: None for row in run.controls for control in row}:
+        acts = make_plan([control], run.steps)
+        if control.scale and not any(act for (act,) in acts):
+            warnings.warn(
+                f"control: none of {run.steps} steps lies wholly between start={control.start} "
+                f"and end={control.end}, so the condition does nothing; try more steps",
+                stacklevel=4,
+            )
 
 
 def fit_conditions(

@@ -15,7 +15,7 @@ from PIL import Image
 from test_generate import counting_calls, pixels
 
 import portraitlib as pl
-from portraitlib import denoise, gallery
+from portraitlib import denoise, gallery, model_files, models
 from portraitlib.mini.controlnet import new_controlnet
 from portraitlib.portrait import parameters_text
 
@@ -200,6 +200,22 @@ def test_the_same_seed_gives_the_same_pixels_and_a_batch_its_single_pictures(ste
         (alone,) = pl.control_to_image(steered, edges, PROMPT, replace(QUICK, seed=11 + index))
         assert portrait.recipe["seed"] == alone.recipe["seed"] == 11 + index
         assert np.abs(pixels(portrait) - pixels(alone)).max() <= 1
+
+
+def test_half_precision_draws_nearly_the_same_picture(steered, photo, edges):
+    # As on a GPU: everything in float16 but a VAE that would overflow.
+    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
+    folder = Path(steered.preset.source)
+    weights = model_files.check_folder(folder, parts)
+    pipeline = models._assemble(folder, weights, torch.float16)
+    fresh = {"prompts": OrderedDict(), "pictures": OrderedDict(), "controlnets": {}}
+    halves = replace(steered, pipeline=pipeline, dtype=torch.float16, **fresh)
+    for start in ({}, {"image": photo, "strength": 0.8}):
+        for control in (pl.Control(end=0.6), pl.Control(scale=0.5, guess_mode=True)):
+            (whole,) = pl.control_to_image(steered, edges, PROMPT, QUICK, control, **start)
+            (half,) = pl.control_to_image(halves, edges, PROMPT, QUICK, control, **start)
+            assert half.recipe["dtype"] == "float16"
+            assert np.abs(pixels(whole) - pixels(half)).mean() < 3
 
 
 # --- no call in vain -----------------------------------------------------------------------------
@@ -412,15 +428,17 @@ def test_settings_that_cannot_work_are_refused(settings, says):
 
 
 def test_a_condition_that_never_acts_is_said(steered, edges):
-    with pytest.warns(UserWarning, match="none of 6 steps lies wholly between start=0.9 and end"):
+    says = "none of 6 steps lies wholly between start=0.9 and end=1.0"
+    with pytest.warns(UserWarning, match=says) as told:
         pl.control_to_image(steered, edges, PROMPT, QUICK, pl.Control(start=0.9))
+    assert __file__ in {each.filename for each in told}
 
 
 # --- recipes, sliders ----------------------------------------------------------------------------
 
 
 def test_the_recipe_has_diffusers_names_and_survives_the_file(steered, photo, edges, tmp_path):
-    sampling = replace(QUICK, num_inference_steps=5)
+    sampling = replace(QUICK, num_inference_steps=10)
     (portrait,) = pl.control_to_image(
         steered, edges, PROMPT, sampling, HALF, image=photo, strength=0.9
     )
