@@ -12,16 +12,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from portraitlib.conditions import Condition, canny, make_condition
     from portraitlib.contact_sheet import show_photos
+    from portraitlib.control import control_to_image, control_to_image_variants
+    from portraitlib.controlnets import load_controlnet
     from portraitlib.gallery import save_results
-    from portraitlib.generate import image_to_image, rerun, text_to_image
+    from portraitlib.generate import image_to_image, text_to_image
     from portraitlib.measure import measure
     from portraitlib.measurement import Measurement
     from portraitlib.models import PRESETS, Model, Preset, load_model
     from portraitlib.photo_set import Photo, PhotoSet
     from portraitlib.photos import read_photos
     from portraitlib.portrait import Portrait
-    from portraitlib.settings import Sampling, UsageError
+    from portraitlib.rerun import rerun
+    from portraitlib.settings import Control, Sampling, UsageError
     from portraitlib.show import show_grid
     from portraitlib.subject import subject_photos
     from portraitlib.sweep import SweepTable, sweep
@@ -31,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
 # name -> the module that defines it
 _HOMES = {
     "UsageError": "settings",
+    "Control": "settings",
     "Sampling": "settings",
     "Portrait": "portrait",
     "Photo": "photo_set",
@@ -43,7 +48,13 @@ _HOMES = {
     "load_model": "models",
     "text_to_image": "generate",
     "image_to_image": "generate",
-    "rerun": "generate",
+    "Condition": "conditions",
+    "canny": "conditions",
+    "make_condition": "conditions",
+    "control_to_image": "control",
+    "control_to_image_variants": "control",
+    "load_controlnet": "controlnets",
+    "rerun": "rerun",
     "sweep": "sweep",
     "SweepTable": "sweep",
     "measure": "measure",
@@ -55,6 +66,8 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "Condition",
+    "Control",
     "Measurement",
     "Model",
     "Photo",
@@ -65,8 +78,13 @@ __all__ = [
     "SweepTable",
     "UsageError",
     "__version__",
+    "canny",
+    "control_to_image",
+    "control_to_image_variants",
     "image_to_image",
+    "load_controlnet",
     "load_model",
+    "make_condition",
     "measure",
     "read_photos",
     "rerun",

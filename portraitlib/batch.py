@@ -47,6 +47,12 @@ DEMO: dict[str, dict[str, Any]] = {
         "step_counts": [2, 8, 32],
         "guidance_scales": [1.0, 4.0, 12.0],
     },
+    "02_image_to_image": {
+        "model_name": "mini",
+        "num_images": 2,
+        "num_seeds": 2,
+        "strengths": [0.3, 0.6, 0.9],
+    },
 }
 
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from

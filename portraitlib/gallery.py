@@ -179,6 +179,7 @@ def _caption(recipe: Mapping[str, Any]) -> str:
         "num_inference_steps": "{} steps",
         "guidance_scale": "guidance {:g}",
         "strength": "strength {:g}",
+        "controlnet_conditioning_scale": "control {}",
         "negative_prompt": "not: {}",
     }
     said = {key: recipe[key] for key in words if recipe.get(key) not in (None, "")}

@@ -1,4 +1,4 @@
-"""Draw portraits with a loaded model, and draw them again from a recipe."""
+"""Draw portraits with a loaded model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.device import pick_device, seeded_generators, seeded_noise
+from portraitlib.device import seeded_generators, seeded_noise
 from portraitlib.latents import add_noise, encode_picture
-from portraitlib.models import Model, load_model, sibling_pipeline
+from portraitlib.models import Model, sibling_pipeline
 from portraitlib.pictures import Picture, picture_hash, ready_picture
 from portraitlib.portrait import Portrait
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
@@ -29,14 +29,6 @@ OnStep = Callable[[int, int], None]
 
 DEFAULT_SAMPLING = Sampling()
 LIBRARIES = ("portraitlib", "torch", "diffusers", "transformers", "numpy", "pillow")
-# The entries of a recipe that have to be the same for the same pixels, besides its settings.
-REPRODUCING = ("model_revision", "vae", "adapter", "device", "dtype", "cpu_threads", "versions")
-SETTINGS = tuple(setting.name for setting in fields(Sampling))
-# What the recipe of each function holds beyond that.
-OWN_ENTRIES: dict[str, tuple[str, ...]] = {
-    "text_to_image": (),
-    "image_to_image": ("strength", "image"),
-}
 
 
 def text_to_image(
@@ -70,7 +62,7 @@ def text_to_image(
             guidance_scale=settings.guidance_scale,
             width=settings.size_px,
             height=settings.size_px,
-            latents=_noise(model, settings, generators),
+            latents=starting_noise(model, settings, generators),
             generator=generators,  # for samplers that add noise on the way
             output_type="np",
             **step_arguments(model, on_step),
@@ -108,7 +100,7 @@ def image_to_image(
     check_inputs(model, prompt, sampling)
     settings = fill_defaults(model, sampling)
     strength = check_strength(strength, settings)
-    picture = _ready_and_warned(image, settings)
+    picture = ready_and_warned(image, settings)
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded)
     generators = seeded_generators(settings.seed, settings.num_images)
@@ -116,7 +108,7 @@ def image_to_image(
     with one_line_when_memory_is_short(settings):
         latents = encode_picture(model, picture)
         started_s = time.perf_counter()
-        noise = _noise(model, settings, generators)
+        noise = starting_noise(model, settings, generators)
         start = add_noise(pipeline, latents, noise, settings, strength)
         pixels = pipeline(
             **encoded.tensors,
@@ -137,99 +129,6 @@ def image_to_image(
         Portrait(drawn, write_recipe(model, prompt, settings, encoded, index, seconds) | own)
         for index, drawn in enumerate(to_images(pixels, model))
     ]
-
-
-def rerun(
-    recipe: dict[str, Any] | Portrait, model: Model | None = None, image: Picture | None = None
-) -> Portrait:
-    """Draw a portrait again: the same pixels on the same machine with the same libraries.
-
-    A portrait that was drawn in a batch is drawn in the whole batch again, because the last bits
-    of its numbers depend on it.
-    model: a loaded model to use; None loads the one that the recipe names.
-    image: the picture that image_to_image started from; a recipe knows it by its content only.
-
-    Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something, or
-    another picture than the recipe's.
-    """
-    recipe = recipe.recipe if isinstance(recipe, Portrait) else recipe
-    _check_recipe(recipe)
-    batch = Sampling(**{name: recipe[name] for name in SETTINGS} | {"seed": recipe["batch_seed"]})
-    index = recipe["seed"] - batch.seed
-    if index not in range(batch.num_images):
-        raise UsageError(
-            f"recipe: seed {recipe['seed']} is not in its batch of {batch.num_images} from "
-            f"{batch.seed}"
-        )
-    picture = _picture_of(recipe, image)
-    model, prompt = model or _model_of(recipe), recipe["prompt"]
-    if picture is None:
-        again = text_to_image(model, prompt, batch)[index]
-    else:
-        again = image_to_image(model, picture, prompt, batch, strength=recipe["strength"])[index]
-    changed = _differences(recipe, again.recipe)
-    if changed:
-        warnings.warn(
-            f"the picture may differ from the recipe's: {'; '.join(changed)}", stacklevel=2
-        )
-    return again
-
-
-def _check_recipe(recipe: dict[str, Any]) -> None:
-    """Raise UsageError unless a function here wrote this recipe, whole."""
-    function = recipe.get("function")
-    own = OWN_ENTRIES.get(str(function), ())
-    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING, *own}
-    missing = sorted(needed - set(recipe))
-    if missing or function not in OWN_ENTRIES:
-        raise UsageError(
-            f"recipe: expected one that {' or '.join(OWN_ENTRIES)} wrote, got {function!r}"
-            + (f" without {', '.join(missing)}" if missing else "")
-        )
-
-
-def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not as it was, among the entries that pixels depend on."""
-    pairs = {name: (then[name], now[name]) for name in REPRODUCING if name != "versions"}
-    for library, current in now["versions"].items():
-        pairs[library] = (then["versions"].get(library), current)
-    return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
-
-
-def _picture_of(recipe: dict[str, Any], image: Picture | None) -> Image.Image | None:
-    """The picture that a recipe starts from, made ready; raises UsageError if it is another."""
-    wanted = recipe.get("image")
-    if wanted is None and image is None:
-        return None
-    if wanted is None:
-        raise UsageError("image: got one, but text_to_image starts from none; leave it out")
-    if image is None:
-        raise UsageError(
-            "image: got none, expected the picture that the recipe started from; "
-            "try rerun(recipe, image=...)"
-        )
-    picture, _ = ready_picture(image, recipe["size_px"])
-    if picture_hash(picture) != wanted:
-        raise UsageError(
-            f"image: got another picture ({picture_hash(picture)[:19]}...) than the recipe started "
-            f"from ({str(wanted)[:19]}...); try the same file again"
-        )
-    return picture
-
-
-def _model_of(recipe: dict[str, Any]) -> Model:
-    """The model that a recipe names, on the recipe's device where that is here."""
-    if recipe.get("adapter") is not None:
-        raise UsageError(
-            f"recipe: drawn with the adapter {recipe['adapter']}; give the model with it loaded"
-        )
-    from_hub = not str(recipe["model_revision"]).startswith("sha256:")
-    revision = recipe["model_revision"] if from_hub else None
-    try:
-        device = pick_device(recipe["device"])
-    except UsageError:  # the recipe is from another machine; rerun warns of what differs
-        return load_model(recipe["model"], revision=revision)
-    return load_model(recipe["model"], device, dtype=recipe["dtype"], revision=revision)
 
 
 def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
@@ -260,9 +159,9 @@ def fill_defaults(model: Model, sampling: Sampling) -> Sampling:
     return replace(sampling, **defaults)
 
 
-def check_strength(strength: float, settings: Sampling) -> float:
+def check_strength(strength: float, settings: Sampling, function: str = "image_to_image") -> float:
     """The strength as a plain number; raises UsageError if it is no share, or leaves no step."""
-    strength = check_number("image_to_image", "strength", strength, RANGES["strength"])
+    strength = check_number(function, "strength", strength, RANGES["strength"])
     steps = settings.num_inference_steps
     assert steps is not None
     if int(steps * strength) < 1:
@@ -274,16 +173,18 @@ def check_strength(strength: float, settings: Sampling) -> float:
     return strength
 
 
-def _ready_and_warned(image: Picture, settings: Sampling) -> Image.Image:
+def ready_and_warned(image: Picture, settings: Sampling, stacklevel: int = 3) -> Image.Image:
     """The picture at the size of the settings; warns in one line of what it had to do for that."""
     assert settings.size_px is not None
     picture, notes = ready_picture(image, settings.size_px)
     if notes:
-        warnings.warn(f"image: {'; '.join(notes)}", stacklevel=3)
+        warnings.warn(f"image: {'; '.join(notes)}", stacklevel=stacklevel)
     return picture
 
 
-def _noise(model: Model, settings: Sampling, generators: list[torch.Generator]) -> torch.Tensor:
+def starting_noise(
+    model: Model, settings: Sampling, generators: list[torch.Generator]
+) -> torch.Tensor:
     """Where denoising starts, (batch, 4, height/8, width/8)."""
     assert settings.size_px is not None
     latent_size = settings.size_px // model.pipeline.vae_scale_factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -30,14 +31,31 @@ def encode_picture(model: Model, picture: Image.Image) -> torch.Tensor:
     pixels = model.pipeline.image_processor.preprocess(picture)
     with torch.no_grad():
         latents = vae.encode(pixels.to(model.device, vae.dtype)).latent_dist.mode()
-    mean, std = (getattr(vae.config, name, None) for name in ("latents_mean", "latents_std"))
-    if mean is not None and std is not None:
-        shift, spread = (torch.tensor(row).view(1, -1, 1, 1).to(latents) for row in (mean, std))
-        latents = (latents - shift) / spread
-    model.pictures[key] = latents * vae.config.scaling_factor
+    shift, spread = _shift_and_spread(vae, latents)
+    model.pictures[key] = (latents - shift) / spread * vae.config.scaling_factor
     while len(model.pictures) > PICTURES_KEPT:
         model.pictures.popitem(last=False)
     return model.pictures[key]
+
+
+def decode_latents(model: Model, latents: torch.Tensor) -> np.ndarray:
+    """Latents (batch, 4, height/8, width/8) as pictures, (batch, height, width, 3) from 0 to 1."""
+    vae = model.pipeline.vae
+    latents = latents.to(vae.dtype)  # which may be the finer number type
+    shift, spread = _shift_and_spread(vae, latents)
+    latents = latents * spread / vae.config.scaling_factor + shift
+    with torch.no_grad():
+        pixels = vae.decode(latents, return_dict=False)[0]
+    return model.pipeline.image_processor.postprocess(pixels, output_type="np")
+
+
+def _shift_and_spread(vae: Any, like: torch.Tensor) -> tuple[Any, Any]:
+    """What some VAEs want taken off their latents and divided out of them, else 0 and 1."""
+    mean, std = (getattr(vae.config, name, None) for name in ("latents_mean", "latents_std"))
+    if mean is None or std is None:
+        return 0.0, 1.0
+    shift, spread = (torch.tensor(row).view(1, -1, 1, 1).to(like) for row in (mean, std))
+    return shift, spread
 
 
 def add_noise(

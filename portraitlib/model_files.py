@@ -26,15 +26,15 @@ PART_CLASSES: dict[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL",),
 }
-# part -> the stem of its weight files.
-WEIGHT_STEMS = {
-    "text_encoder": "model",
-    "text_encoder_2": "model",
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
+# part -> the stems that its weight files may have; "" is a folder that holds one part alone, like
+# a VAE's or one of transformers' models.
+WEIGHT_STEMS: dict[str, tuple[str, ...]] = {
+    "text_encoder": ("model",),
+    "text_encoder_2": ("model",),
+    "unet": ("diffusion_pytorch_model",),
+    "vae": ("diffusion_pytorch_model",),
+    "": ("diffusion_pytorch_model", "model"),
 }
-# The part "" is a folder that holds one network alone, as diffusers or transformers wrote it.
-LONE_STEMS = ("diffusion_pytorch_model", "model")
 PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # Taken where there is one: half the download, and the same weights on every device.
 VARIANT = "fp16"
@@ -60,14 +60,14 @@ def choose_weights(where: str, names: Iterable[str], part: str) -> tuple[str | N
     Raises UsageError for a part without safetensors, and names the pickles in its place.
     """
     names = sorted(names)
-    stems = [f"{part}/{WEIGHT_STEMS[part]}"] if part else LONE_STEMS
-    stem = f"({'|'.join(stems)})"
+    home = f"{part}/" if part else ""
+    stem = home + rf"({'|'.join(WEIGHT_STEMS[part])})"
     shard = r"(-\d+-of-\d+)?"
     for variant, ending in ((VARIANT, rf"(\.{VARIANT}{shard}|{shard}\.{VARIANT})"), (None, shard)):
         files = [n for n in names if re.fullmatch(rf"{stem}{ending}\.safetensors", n)]
         if files:
             return variant, files
-    raise UsageError(_why_no_weights(where, names, part, " or ".join(stems)))
+    raise UsageError(_why_no_weights(where, names, part, home + WEIGHT_STEMS[part][0]))
 
 
 def _why_no_weights(where: str, names: list[str], part: str, stem: str) -> str:
@@ -186,13 +186,17 @@ def _check_safetensors(path: Path) -> None:
         ) from problem
 
 
-def content_revision(folder: Path) -> str:
-    """What a local folder's model is called in recipes: a hash of its weights and configs."""
+def content_revision(folder: Path, weights: Weights | None = None) -> str:
+    """What a local folder's model is called in recipes: a hash of its weights and configs.
+
+    weights: those of the one part that the folder holds alone.
+    """
     digest = hashlib.sha256()
-    names = [
-        "model_index.json",
-        *(n for n in list_folder(folder) if n.split("/")[0] in PART_CLASSES),
-    ]
+    if weights is not None:
+        names = ["config.json", *weights.files]
+    else:
+        parts = (n for n in list_folder(folder) if n.split("/")[0] in PART_CLASSES)
+        names = ["model_index.json", *parts]
     for name in sorted(names):
         with open(folder / name, "rb") as file:
             digest.update(f"{name}\n".encode())

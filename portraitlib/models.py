@@ -67,6 +67,7 @@ PRESETS = {
             gpu_dtype="float32",  # small enough; and the same pictures as on a CPU
             gpu_memory_gb=1.0,
             decode_one_by_one=False,
+            controlnet_source=str(Path(__file__).parent / "mini" / "weights_controlnet"),
             words=taught_phrases(),
         ),
         Preset(
@@ -100,6 +101,7 @@ class Model:
     pipeline: the diffusers StableDiffusionXLPipeline.
     revision: commit of the hub, or hash of a local folder's files.
     prompts, pictures: what was encoded last, filled by `prompts` and `generate`.
+    controlnets: those that were loaded for it, filled by `controlnets`.
     """
 
     pipeline: Any = field(repr=False)
@@ -111,6 +113,7 @@ class Model:
     offloaded: bool = False
     prompts: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
     pictures: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
+    controlnets: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         text = f"{self.name} on {self.device}, {self.dtype_name}"
@@ -301,7 +304,7 @@ def _place(pipeline: Any, device: torch.device, needed_gb: float) -> bool:
 
 def _assemble(folder: Path, weights: dict[str, model_files.Weights], dtype: torch.dtype) -> Any:
     """The pipeline from its parts, on the CPU; safetensors only, no code from the folder."""
-    with _quiet_loading():
+    with quiet_loading():
         import diffusers
         import transformers
 
@@ -314,7 +317,7 @@ def _assemble(folder: Path, weights: dict[str, model_files.Weights], dtype: torc
         dtypes = dict.fromkeys(classes, dtype)
         if dtype == torch.float16 and _overflows_in_float16(weights["vae"].folder):
             dtypes["vae"] = torch.float32
-        parts = {part: _load_part(classes[part], weights[part], dtypes[part]) for part in classes}
+        parts = {part: load_part(classes[part], weights[part], dtypes[part]) for part in classes}
         for part in ("tokenizer", "tokenizer_2"):
             parts[part] = transformers.CLIPTokenizer.from_pretrained(
                 folder / part, local_files_only=True
@@ -344,7 +347,7 @@ def sibling_pipeline(model: Model, kind: str, **more_parts: Any) -> Any:
     kind: the name of its class, such as "StableDiffusionXLImg2ImgPipeline".
     The scheduler alone is a new one with the same settings: it remembers its place in the steps.
     """
-    with _quiet_loading():
+    with quiet_loading():
         import diffusers
 
         scheduler = model.pipeline.scheduler
@@ -363,7 +366,7 @@ def _overflows_in_float16(vae_folder: Path) -> bool:
     return bool(model_files.read_json(vae_folder / "config.json").get("force_upcast", True))
 
 
-def _load_part(part_class: Any, weights: model_files.Weights, dtype: torch.dtype) -> Any:
+def load_part(part_class: Any, weights: model_files.Weights, dtype: torch.dtype) -> Any:
     """One part with all its weights; raises UsageError if the files lack some of them."""
     import diffusers
 
@@ -395,7 +398,7 @@ def _load_part(part_class: Any, weights: model_files.Weights, dtype: torch.dtype
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Hold back transformers' bars and its notices about torchvision, then restore both.
 
     Importing diffusers makes it ask for image processors that this library does not use. The

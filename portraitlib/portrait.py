@@ -180,6 +180,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Size": size_px and f"{size_px}x{size_px}",
         "Model": recipe.get("model"),
         "Denoising strength": None if strength is None else f"{strength:g}",
+        **_control_lines(recipe),
         "Version": library and f"portraitlib {library}",
     }
     lines = [_plain_prompt(recipe.get("prompt", ""))]
@@ -191,6 +192,34 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         )
     )
     return "\n".join(lines)
+
+
+def _control_lines(recipe: dict[str, Any]) -> dict[str, str]:
+    """One entry "ControlNet N" for each condition, as the web UI's extension writes them."""
+    names = (
+        *("condition", "controlnet", "controlnet_conditioning_scale"),
+        *("control_guidance_start", "control_guidance_end", "guess_mode"),
+    )
+    if not set(names) <= set(recipe):
+        return {}
+    columns = (value if isinstance(value, list) else [value] for value in map(recipe.get, names))
+    rows = zip(*columns, strict=True)
+    lines = {}
+    for index, (condition, model, scale, start, end, guess) in enumerate(rows):
+        thresholds = condition["settings"]
+        entries = {
+            "Module": condition["kind"],
+            "Model": model,
+            "Weight": f"{scale:g}",
+            "Threshold A": thresholds.get("low_threshold"),
+            "Threshold B": thresholds.get("high_threshold"),
+            "Guidance Start": f"{start:g}",
+            "Guidance End": f"{end:g}",
+            "Control Mode": "ControlNet is more important" if guess else "Balanced",
+        }
+        told = ", ".join(f"{name}: {value}" for name, value in entries.items() if value is not None)
+        lines[f"ControlNet {index}"] = told
+    return lines
 
 
 def _plain_prompt(prompt: str) -> str:

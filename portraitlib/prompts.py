@@ -80,12 +80,12 @@ def fit_words(model: Model, text: str) -> tuple[str, list[str]]:
     return " ".join(words[: max(fitting, 1)]), words[fitting:]
 
 
-def warn_of_dropped_words(encoded: EncodedPrompt) -> None:
+def warn_of_dropped_words(encoded: EncodedPrompt, stacklevel: int = 3) -> None:
     """Say which words do not reach the model."""
     for name, words in encoded.dropped.items():
         if words:
             warnings.warn(
                 f"{name}: longer than the 77 tokens that the model reads; "
                 f"these words fall away: {' '.join(words)}",
-                stacklevel=3,
+                stacklevel=stacklevel,
             )

@@ -48,6 +48,12 @@ RANGES: dict[str, Range] = {
     "size_px": Range(32, 4096, "pixels, width and height", example=1024, multiple=8),
     # Below one in a thousand no step would be left of the most that there can be.
     "strength": Range(0.001, 1.0, "how much is drawn anew", example=0.6, whole=False),
+    "scale": Range(0.0, 2.0, "how hard a condition holds; 0: not at all", 0.7, whole=False),
+    "start": Range(0.0, 1.0, "share of the steps", example=0.0, whole=False),
+    "end": Range(0.0, 1.0, "share of the steps", example=1.0, whole=False),
+    # Canny's own: a step from black to white has a gradient of 4 * 255 in each direction.
+    "low_threshold": Range(0.0, 1000.0, "gradient, levels", example=100, whole=False),
+    "high_threshold": Range(0.0, 1000.0, "gradient, levels", example=200, whole=False),
 }
 
 
@@ -118,4 +124,37 @@ class Sampling:
             raise UsageError(
                 f"Sampling.negative_prompt: got {self.negative_prompt!r}, expected text; "
                 'try "" for none'
+            )
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a condition, such as edges, steers the drawing.
+
+    scale: 0 to 2, how hard it holds (diffusers: controlnet_conditioning_scale).
+    start, end: 0 to 1, the shares of the steps between which it acts, start before end (diffusers:
+        control_guidance_start, control_guidance_end). Outside them the control model does not run.
+    guess_mode: let the condition alone say what is drawn, whatever the prompt: only the guided half
+        is steered, and finer detail less than coarse (https://arxiv.org/abs/2302.05543).
+
+    Raises UsageError for a value out of range.
+    """
+
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    guess_mode: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "start", "end"):
+            value = check_number("Control", name, getattr(self, name), RANGES[name])
+            object.__setattr__(self, name, value)
+        if self.start >= self.end:
+            raise UsageError(
+                f"Control.start: got {self.start:g} with end={self.end:g}, expected start before "
+                "end; try start=0.0, end=1.0"
+            )
+        if not isinstance(self.guess_mode, bool):
+            raise UsageError(
+                f"Control.guess_mode: got {self.guess_mode!r}, expected True or False; try False"
             )

@@ -73,6 +73,9 @@ CONTROLS: dict[str, Slider | TextBox] = {
     "num_inference_steps": Slider("steps", 1, 60, 1),
     "guidance_scale": Slider("guidance", 0.0, 15.0, 0.5),
     "strength": Slider("strength", 0.05, 1.0, 0.05),
+    "scale": Slider("control scale", 0.0, 1.5, 0.05),
+    "start": Slider("control start", 0.0, 0.95, 0.05),
+    "end": Slider("control end", 0.05, 1.0, 0.05),
     "seed": Slider("seed", 0, 99, 1),
     "num_images": Slider("pictures", 1, 8, 1),
 }
@@ -221,7 +224,9 @@ def _summary(portraits: list[Portrait]) -> str:
     seeds = ", ".join(str(portrait.recipe.get("seed")) for portrait in portraits)
     seconds = sum(portrait.recipe.get("seconds") or 0.0 for portrait in portraits)
     strength = f"strength {recipe['strength']:g}; " if "strength" in recipe else ""
+    scale = recipe.get("controlnet_conditioning_scale")
+    control = "" if scale is None else f"control {scale}; "
     return (
         f"seed {seeds}; {recipe.get('num_inference_steps')} steps; "
-        f"guidance {recipe.get('guidance_scale')}; {strength}{seconds:.1f} s"
+        f"guidance {recipe.get('guidance_scale')}; {strength}{control}{seconds:.1f} s"
     )

@@ -19,7 +19,8 @@ LAYERS = (
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures"),
-    ("prompts", "latents", "generate", "control", "class_images", "dreambooth"),
+    ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
+    ("denoise", "control", "rerun", "class_images", "dreambooth"),
     ("sweep", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
     ("gallery", "execution", "batch", "studio", "cli"),
@@ -29,7 +30,7 @@ TORCHLESS = (
     *("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli"),
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
-    *("contact_sheet", "subject", "pictures", "measure", "measurement", "appearance"),
+    *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
     *("estimates", "fidelity", "likeness"),
 )
 HEAVY = (

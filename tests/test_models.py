@@ -321,6 +321,30 @@ def test_sdxl_loads_pinned_safetensors_and_its_own_vae(hub, tmp_path):
     assert run_apart(LOAD_SDXL, tmp_path / "cache", nowhere, offline="1") == expected
 
 
+STEER = """
+import portraitlib as pl
+model = pl.load_model("sdxl", "cpu")
+net = pl.load_controlnet(model)
+print(net.name, net.revision, pl.load_controlnet(model, "other/net@abc").revision)
+"""
+
+
+def test_the_pinned_control_model_is_loaded_as_safetensors(hub, tmp_path, mini):
+    from portraitlib.mini.controlnet import new_controlnet
+
+    preset, home = PRESETS["sdxl"], tmp_path / "net"
+    new_controlnet(mini.pipeline.unet).save_pretrained(home)
+    plain = home / "diffusion_pytorch_model.safetensors"
+    plain.rename(plain.with_suffix(".fp16.safetensors"))
+    for name in ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin"):
+        (home / name).write_bytes(b"a pickle beside it")
+    Hub.repositories[preset.controlnet_source] = (preset.controlnet_revision, home)
+    Hub.repositories["other/net"] = ("abc", home)
+    told = run_apart(STEER, tmp_path / "cache", hub)
+    assert told == f"{preset.controlnet_source} {preset.controlnet_revision} abc"
+    assert not [line for line in Hub.asked if line.endswith(".bin")]
+
+
 def test_an_unfinished_download_is_finished(hub, tmp_path, folder):
     source, revision = PRESETS["sdxl"].source, PRESETS["sdxl"].revision
     code = FETCH.format(source=source, revision=revision)
