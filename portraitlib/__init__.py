@@ -20,10 +20,11 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.generate import image_to_image, text_to_image
     from portraitlib.measure import measure
     from portraitlib.measurement import Measurement
-    from portraitlib.models import PRESETS, Model, Preset, load_model
+    from portraitlib.models import Model, load_model
     from portraitlib.photo_set import Photo, PhotoSet
     from portraitlib.photos import read_photos
     from portraitlib.portrait import Portrait
+    from portraitlib.presets import PRESETS, Preset
     from portraitlib.rerun import rerun
     from portraitlib.settings import Control, Sampling, UsageError
     from portraitlib.show import show_grid
@@ -42,8 +43,8 @@ _HOMES = {
     "PhotoSet": "photo_set",
     "read_photos": "photos",
     "subject_photos": "subject",
-    "PRESETS": "models",
-    "Preset": "models",
+    "PRESETS": "presets",
+    "Preset": "presets",
     "Model": "models",
     "load_model": "models",
     "text_to_image": "generate",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from portraitlib import model_files
-from portraitlib.models import HUB_ID, PRESETS, Model, load_part, quiet_loading
+from portraitlib.models import Model, load_part, quiet_loading
+from portraitlib.presets import HUB_ID, PRESETS
 from portraitlib.settings import UsageError
 
 # What a ControlNet's config must share with the UNet beside which it runs.

@@ -198,7 +198,7 @@ def _taught(model: Any, recipes: Sequence[dict[str, Any]]) -> bool | None:
 
     Raises UsageError if only some were.
     """
-    from portraitlib.models import PRESETS, find_preset
+    from portraitlib.presets import PRESETS, find_preset
 
     if model is not None:
         preset = find_preset(model) if isinstance(model, str) else getattr(model, "preset", None)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import gc
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,80 +16,12 @@ import torch
 
 from portraitlib import model_files
 from portraitlib.device import free_memory_gb, has_accelerator, pick_device, pick_dtype
-from portraitlib.mini.words import taught_phrases
+from portraitlib.presets import Preset, find_preset
 from portraitlib.settings import UsageError
 
-
-@dataclass(frozen=True)
-class Preset:
-    """What differs between models; everything else is the same code.
-
-    source: a folder, or a hub id pinned to `revision`.
-    size_px, num_inference_steps, guidance_scale: the defaults where Sampling has None; a size of
-        0 is filled from the model's own configs.
-    gpu_dtype: number type on a GPU; on a CPU it is float32.
-    gpu_memory_gb: free GPU memory (10**9 bytes) for one picture of size_px; with less, the parts
-        wait in main memory and visit the GPU in turn.
-    decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
-    vae_source: a VAE to use in place of the model's own.
-    controlnet_source: the ControlNet for canny edges that fits the model.
-    words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
-    """
-
-    name: str
-    source: str
-    revision: str | None
-    size_px: int
-    num_inference_steps: int
-    guidance_scale: float
-    gpu_dtype: str
-    gpu_memory_gb: float
-    decode_one_by_one: bool
-    vae_source: str | None = None
-    vae_revision: str | None = None
-    controlnet_source: str | None = None
-    controlnet_revision: str | None = None
-    words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
-
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="mini",
-            source=str(Path(__file__).parent / "mini" / "weights"),
-            revision=None,  # the hash of the weights in the package
-            size_px=0,
-            num_inference_steps=25,
-            guidance_scale=2.0,
-            gpu_dtype="float32",  # small enough; and the same pictures as on a CPU
-            gpu_memory_gb=1.0,
-            decode_one_by_one=False,
-            controlnet_source=str(Path(__file__).parent / "mini" / "weights_controlnet"),
-            words=taught_phrases(),
-        ),
-        Preset(
-            name="sdxl",
-            source="stabilityai/stable-diffusion-xl-base-1.0",
-            revision="462165984030d82259a11f4367a4eed129e94a7b",
-            size_px=1024,
-            num_inference_steps=30,
-            guidance_scale=5.0,
-            gpu_dtype="float16",
-            gpu_memory_gb=11.0,  # weights 7.0, the rest for one picture's decoding
-            decode_one_by_one=True,
-            # The original VAE overflows in float16.
-            vae_source="madebyollin/sdxl-vae-fp16-fix",
-            vae_revision="207b116dae70ace3637169f1ddd2434b91b3a8cd",
-            controlnet_source="diffusers/controlnet-canny-sdxl-1.0",
-            controlnet_revision="eb115a19a10d14909256db740ed109532ab1483c",
-        ),
-    )
-}
 # The usual judge of whether a photograph shows what was asked (https://arxiv.org/abs/2104.08718).
 CLIP_SOURCE = "openai/clip-vit-large-patch14"
 CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,10 +138,10 @@ def load_clip(
     chosen_device = pick_device(device)
     folder, weights = model_files.fetch_from_hub(source, revision, ("",))
     look = model_files.read_json(folder / "preprocessor_config.json")
-    with _quiet_loading():
+    with quiet_loading():
         import transformers
 
-        network = _load_part(transformers.CLIPModel, weights[""], torch.float32)
+        network = load_part(transformers.CLIPModel, weights[""], torch.float32)
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return Clip(
         network=network.requires_grad_(False).to(chosen_device),
@@ -222,54 +152,6 @@ def load_clip(
         size_px=network.config.vision_config.image_size,
         mean=tuple(look["image_mean"]),
         deviation=tuple(look["image_std"]),
-    )
-
-
-def find_preset(name: str, revision: str | None = None) -> Preset:
-    """The preset for a name; for a folder or a hub id one that is filled once its files are there.
-
-    Raises UsageError for a name that is none of these, with the names that come near.
-    """
-    folder = Path(name).expanduser()
-    for preset in PRESETS.values():
-        if name in (preset.name, preset.source):
-            if revision is not None and preset.revision is None:
-                raise UsageError(f"revision: got {revision!r}, but {name} comes in the package")
-            if preset.revision is None and not Path(preset.source).is_dir():
-                raise UsageError(
-                    f"{preset.source}: the weights of {preset.name} are missing; install the "
-                    "package again, or train them: python -m portraitlib.mini.recipe"
-                )
-            return dataclasses.replace(preset, revision=revision or preset.revision)
-    if name.strip() and folder.is_dir():
-        if revision is not None:
-            raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
-        return _generic_preset(name, str(folder), None)
-    if folder.is_file():
-        kind = "a pickle" if name.endswith(model_files.PICKLE_ENDINGS) else "a single file"
-        raise UsageError(f"{name}: got {kind}, expected the folder of a diffusers model")
-    if HUB_ID.fullmatch(name):
-        return _generic_preset(name, name, revision)
-    near = difflib.get_close_matches(name.lower(), PRESETS, cutoff=0.4)
-    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise UsageError(
-        f"model: got {name!r}, {meant}expected one of {', '.join(map(repr, PRESETS))}, "
-        'a hub id like "stabilityai/stable-diffusion-xl-base-1.0", or a folder that exists'
-    )
-
-
-def _generic_preset(name: str, source: str, revision: str | None) -> Preset:
-    """A preset whose size and memory are read from the model's own configs later."""
-    return Preset(
-        name=name,
-        source=source,
-        revision=revision,
-        size_px=0,
-        num_inference_steps=30,
-        guidance_scale=5.0,
-        gpu_dtype="float16",
-        gpu_memory_gb=0.0,
-        decode_one_by_one=True,
     )
 
 

@@ -16,7 +16,8 @@ from test_models import Hub, run_apart
 import portraitlib as pl
 from portraitlib import fidelity
 from portraitlib.mini.world import random_drawing
-from portraitlib.models import CLIP_REVISION, CLIP_SOURCE, PRESETS, Clip
+from portraitlib.models import CLIP_REVISION, CLIP_SOURCE, Clip
+from portraitlib.presets import PRESETS
 
 ASKED = "portrait of a man, curly hair, glasses, in jungle, comic book style"
 LOOK = {"who": "man", "texture": "curly", "glasses": "yes", "place": "jungle"}

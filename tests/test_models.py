@@ -18,7 +18,7 @@ import torch
 
 import portraitlib as pl
 from portraitlib import model_files
-from portraitlib.models import PRESETS
+from portraitlib.presets import PRESETS
 
 WEIGHTS = Path(PRESETS["mini"].source)
 PARTS = ("text_encoder", "text_encoder_2", "unet", "vae")

@@ -1,7 +1,7 @@
 """What a model was taught to draw is data of its preset."""
 
 from portraitlib.mini.words import vocabulary
-from portraitlib.models import PRESETS
+from portraitlib.presets import PRESETS
 
 POST = "indian boy with curly hair, jawline, trimmed beard, smiling, dimples, pimple on cheek"
 

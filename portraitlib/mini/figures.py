@@ -61,7 +61,7 @@ def generate(
     The guidance, and the number of steps where none is given, are the embedded model's own.
     """
     from portraitlib.device import seeded_generators, seeded_noise
-    from portraitlib.models import PRESETS
+    from portraitlib.presets import PRESETS
 
     pipeline, preset = model.pipeline, PRESETS["mini"]
     cells, channels = pipeline.unet.config.sample_size, pipeline.unet.config.in_channels
