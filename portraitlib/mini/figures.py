@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .drawings import GROUPS, HELD_OUT
-from .judge import WEIGHTS, Judge, Reading, faults, limits_of, load_judge, read
+from .judge import Judge, Reading, faults, limits_of, load_judge, read
 from .people import PERSON_NUMBERS, random_person, random_shot
 from .visible import named, visible
 from .words import ALWAYS_SAID, PHRASES, STYLES, Look, caption, random_look
@@ -276,7 +276,7 @@ def measure_mini(folder: Path, *, share: float = 1.0, autoencoder: bool = True) 
         "obedience": obeyed,
         "obedience_drawn": drawn_obedience(judge, captions, looks, size_px),
         "variety": spread,
-        "weights_mb": size_mb(folder, WEIGHTS),
+        "weights_mb": size_mb(folder, *Path(__file__).parent.glob("weights_*")),
     }
     if autoencoder:
         from .autoencoder import autoencoder_figures
