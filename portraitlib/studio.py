@@ -76,6 +76,8 @@ CONTROLS: dict[str, Slider | TextBox] = {
     "scale": Slider("control scale", 0.0, 1.5, 0.05),
     "start": Slider("control start", 0.0, 0.95, 0.05),
     "end": Slider("control end", 0.05, 1.0, 0.05),
+    "low_threshold": Slider("low threshold", 0, 500, 5),
+    "high_threshold": Slider("high threshold", 0, 500, 5),
     "seed": Slider("seed", 0, 99, 1),
     "num_images": Slider("pictures", 1, 8, 1),
 }
@@ -221,6 +223,8 @@ def _call(
 def _summary(portraits: list[Portrait]) -> str:
     """The recipe of what was made, in one line."""
     recipe = portraits[0].recipe
+    if "seed" not in recipe:  # a picture that no model drew, such as edges
+        return ""
     seeds = ", ".join(str(portrait.recipe.get("seed")) for portrait in portraits)
     seconds = sum(portrait.recipe.get("seconds") or 0.0 for portrait in portraits)
     strength = f"strength {recipe['strength']:g}; " if "strength" in recipe else ""

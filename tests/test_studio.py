@@ -207,3 +207,15 @@ def test_a_live_notebook_gets_the_sliders():
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert any("application/vnd.jupyter.widget-view+json" in each for each in data)
+
+
+def test_the_thresholds_of_edges_have_sliders_and_edges_have_no_recipe_to_tell():
+    def edges_of(model, image, low_threshold=100, high_threshold=200):
+        pixels = Image.new("RGB", (8, 8), (low_threshold, high_threshold % 256, 0))
+        return [Portrait(pixels)]
+
+    box = explore(edges_of, PRESET, Image.new("RGB", (8, 8)))
+    assert {"low threshold", "high threshold"} <= set(controls(box))
+    controls(box)["low threshold"].value = 50
+    press(box)
+    assert shown(box).value and said(box) == ""
