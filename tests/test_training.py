@@ -84,3 +84,19 @@ def test_training_goes_on_from_the_shipped_weights(tmp_path):
     weights = load_file(WEIGHTS / "unet" / "diffusion_pytorch_model.safetensors")
     name = "conv_in.weight"
     assert torch.equal(trained_unet(tmp_path / "denoiser").state_dict()[name].half(), weights[name])
+
+
+def test_the_card_counts_the_steps_behind_the_weights_that_a_training_began_at(tmp_path):
+    from portraitlib.mini.card import read_training
+    from portraitlib.mini.recipe import BEFORE
+
+    def note(steps: int, loss: float) -> dict:
+        return {"steps": steps, "curve": [{"step": 0, "loss": 1.0}, {"step": steps, "loss": loss}]}
+
+    (tmp_path / BEFORE).write_text(json.dumps({"denoiser": note(500, 0.5), "text": note(90, 0.1)}))
+    (tmp_path / "denoiser").mkdir()
+    new = {"step": 100, "curve": [{"step": 0, "loss": 0.6}, {"step": 100, "loss": 0.4}]}
+    (tmp_path / "denoiser" / "note.json").write_text(json.dumps(new))
+    training = read_training(tmp_path)
+    assert training["denoiser"]["steps"] == 600 and training["text"] == note(90, 0.1)
+    assert [row["step"] for row in training["denoiser"]["curve"]] == [0, 500, 500, 600]

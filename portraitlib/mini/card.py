@@ -21,6 +21,7 @@ from .drawings import HELD_OUT, draw_many
 from .figures import generate, measure_mini, summary
 from .judge import load_judge
 from .likeness import load_likeness
+from .recipe import BEFORE
 from .words import STYLES
 
 HERE = Path(__file__).parent
@@ -93,17 +94,22 @@ def draw_curves(training: dict[str, Any], path: Path) -> None:
 
 
 def read_training(state: Path) -> dict[str, Any]:
-    """Steps and curve of each stage that `state` holds; the number of drawings learnt on."""
-    training: dict[str, Any] = {}
+    """Steps and curve of each stage that `state` holds, those behind the weights that it began at
+    included; the number of drawings learnt on."""
+    begun = state / BEFORE
+    training: dict[str, Any] = json.loads(begun.read_text()) if begun.exists() else {}
     for stage in STAGES:
         note = state / stage / "note.json"
         if note.exists():
             whole = json.loads(note.read_text())
+            earlier = training.get(stage, {"steps": 0, "curve": []})
+            done = earlier["steps"]
             every = max(1, len(whole["curve"]) // 200)
-            training[stage] = {"steps": whole["step"], "curve": whole["curve"][::every]}
+            new = [{**row, "step": done + row["step"]} for row in whole["curve"][::every]]
+            training[stage] = {"steps": done + whole["step"], "curve": earlier["curve"] + new}
     shards = list((state / "drawings").glob("[0-9]*.npz"))
     if shards:
-        training["drawings"] = 1000 * len(shards)
+        training["drawings"] = max(1000 * len(shards), training.get("drawings", 0))
     return training
 
 

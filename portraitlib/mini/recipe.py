@@ -20,6 +20,8 @@ from .text import TextPair, kept_tokenizer, train_text, trained_text
 from .training import Average, save_state
 
 WEIGHTS = Path(__file__).parent / "weights"
+TRAINING = Path(__file__).parent / "card" / "training.json"  # steps and curves behind the weights
+BEFORE = "before.json"  # a copy of it in a state that began at the shipped weights
 STAGES = ("draw", "autoencoder", "text", "denoiser", "write")
 
 
@@ -80,6 +82,8 @@ def start_from(weights: Path, state: Path) -> None:
     second = CLIPTextModelWithProjection.from_pretrained(weights / "text_encoder_2").float()
     pair.first.load_state_dict(first.state_dict())
     pair.second.load_state_dict(second.state_dict())
+    if not (state / BEFORE).exists() and TRAINING.exists():
+        shutil.copy(TRAINING, state / BEFORE)
     for stage, module in (("autoencoder", vae), ("text", pair), ("denoiser", unet)):
         if not (state / stage / "note.json").exists():
             optimizer = torch.optim.AdamW(module.parameters())
