@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from portraitlib.calls import TOGETHER, Together
 from portraitlib.conditions import KINDS, Condition, ready_edges
 from portraitlib.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.denoise import (
@@ -103,6 +104,19 @@ def control_to_image_variants(
     """
     run = _prepare(model, condition, prompt, sampling, controls, image, strength, controlnet)
     return _draw(run, on_step)
+
+
+def _first_act(control: Any) -> Any:
+    """What the conditions do in the first step, by which runs have steps in common or none."""
+    row = control if isinstance(control, list | tuple) else [control]
+    if not all(isinstance(each, Control) for each in row):
+        return None
+    return tuple((c.start == 0 and c.scale, c.start == 0 and c.guess_mode) for c in row)
+
+
+TOGETHER[control_to_image] = Together(
+    "control", "controls", control_to_image_variants, kin=_first_act
+)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from portraitlib.calls import TOGETHER, bind_call, check_name, setting_names, shown, with_settings
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
-
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class SweepTable:
 
     def values(self, name: str) -> list[Any]:
         """The values that `name` took, in order; raises `UsageError` for an unknown name."""
-        _check_name(name, self.varied)
+        check_name(name, self.varied)
         found: list[Any] = []
         for row in self.rows:
             if not _known(row.settings[name], found):
@@ -67,8 +65,8 @@ class SweepTable:
         for name, value in wanted.items():
             if not _known(value, self.values(name)):
                 raise UsageError(
-                    f"{name}: got {_shown(value)}, expected one of the values swept: "
-                    f"{', '.join(_shown(each) for each in self.values(name))}"
+                    f"{name}: got {shown(value)}, expected one of the values swept: "
+                    f"{', '.join(shown(each) for each in self.values(name))}"
                 )
         rows = (
             row
@@ -112,9 +110,13 @@ def sweep(
     `guidance_scale`, `negative_prompt`, ... of `Sampling`). Everything else is held, the seed
     too, so that two neighbours differ in one thing only. The first name changes slowest.
 
+    Cells that have steps in common are drawn in one call: those of `control_to_image` that differ
+    in how the condition holds (`scale`, `start`, `end`, `guess_mode`), with the pixels of single
+    calls. `on_step(done, total)` is called after every combination, or several drawn in one call.
+
     All settings are checked before the first picture is made. A combination that fails then is
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
-    the first failure is raised. `on_step(done, total)` is called after every combination.
+    the first failure is raised.
 
     Raises `UsageError` for an unknown name (near matches are named), no values, values given
     twice, and settings out of range.
@@ -131,95 +133,78 @@ def sweep(
         dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
     ]
     calls = [with_settings(held, chosen) for chosen in combinations]
-    rows: list[SweepRow] = []
-    failures: list[Exception] = []
-    for chosen, arguments in zip(combinations, calls, strict=True):
-        try:
-            rows.append(SweepRow(chosen, list(function(**arguments))))
-        except Exception as failure:  # whatever happened in one cell, the others are still wanted
-            failures.append(failure)
-            rows.append(SweepRow(chosen, [], _one_line(failure)))
+    outcomes: dict[int, list[Portrait] | Exception] = {}
+    for cells in _groups(function, held, combinations, calls):
+        outcomes.update(_drawn(function, [(cell, calls[cell]) for cell in cells]))
         if on_step is not None:
-            on_step(len(rows), len(calls))
-    if failures and len(failures) == len(rows):
+            on_step(len(outcomes), len(calls))
+    table = SweepTable(
+        tuple(_row(chosen, outcomes[cell]) for cell, chosen in enumerate(combinations)),
+        tuple(values),
+    )
+    in_order = (outcomes[cell] for cell in sorted(outcomes))
+    failures = [outcome for outcome in in_order if isinstance(outcome, Exception)]
+    if failures and len(failures) == len(calls):
         raise failures[0]
-    table = SweepTable(tuple(rows), tuple(values))
     if failures:
         told = "; ".join(f"{_named(row.settings)}: {row.error}" for row in table.failures[:3])
-        warnings.warn(f"{len(failures)} of {len(rows)} failed: {told}", stacklevel=2)
+        warnings.warn(f"{len(failures)} of {len(calls)} failed: {told}", stacklevel=2)
     return table
 
 
-# --- a call whose settings can be varied by name -------------------------------------------------
+# --- cells drawn together ------------------------------------------------------------------------
 
 
-def bind_call(
+def _groups(
     function: Callable[..., Any],
-    inputs: Sequence[Any],
-    settings: Mapping[str, Any],
-    later: Iterable[str] = (),
-) -> dict[str, Any]:
-    """Return all arguments of `function(*inputs, **settings)` by name, defaults included.
-
-    Arguments named in `later` may be missing: they are None until `with_settings` fills them.
-    Raises `UsageError` if the function cannot be called like this.
-    """
-    signature = inspect.signature(function)
-    name = getattr(function, "__name__", "function")
-    parameters = signature.parameters.values()
-    if any(parameter.kind not in NAMED for parameter in parameters):
-        raise UsageError(f"{name}{signature}: expected a function whose parameters all have names")
-    for given in settings:
-        _check_name(given, tuple(signature.parameters))
-    try:
-        bound = signature.bind_partial(*inputs, **settings)
-    except TypeError as problem:
-        raise UsageError(f"{name}: {problem}") from None
-    bound.apply_defaults()
-    arguments = {**dict.fromkeys(later), **bound.arguments}
-    for argument in later:
-        if is_dataclass(arguments[argument]):  # it slipped into the place of what is varied
-            value = _shown(arguments[argument])
-            raise UsageError(
-                f"{name}: {argument} is varied, yet got {value}; give that by its name"
-            )
-    missing = [each.name for each in parameters if each.name not in arguments]
-    if missing:
-        raise UsageError(f"{name}: missing {', '.join(missing)}")
-    return {each.name: arguments[each.name] for each in parameters}
+    held: Mapping[str, Any],
+    combinations: Sequence[Mapping[str, Any]],
+    calls: Sequence[Mapping[str, Any]],
+) -> list[list[int]]:
+    """The numbers of the cells that one call can draw, in the order of their first ones."""
+    together = TOGETHER.get(function)
+    if together is None:
+        return [[cell] for cell in range(len(calls))]
+    owners = setting_names(held)
+    groups: list[tuple[Hashable, list[Any], list[int]]] = []
+    for cell, (chosen, arguments) in enumerate(zip(combinations, calls, strict=True)):
+        kin = together.kin(arguments[together.argument])
+        apart = [value for name, value in chosen.items() if owners[name] != together.argument]
+        for other_kin, others, cells in groups:
+            if kin == other_kin and all(map(_same, apart, others)):
+                cells.append(cell)
+                break
+        else:
+            groups.append((kin, apart, [cell]))
+    return [cells for _, _, cells in groups]
 
 
-def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """What can be varied in a call: name -> the argument that it belongs to.
+def _drawn(
+    function: Callable[..., list[Portrait]], cells: Sequence[tuple[int, dict[str, Any]]]
+) -> Iterator[tuple[int, list[Portrait] | Exception]]:
+    """What came of each cell; together where they are several, and apart if that fails."""
+    if len(cells) > 1:
+        together = TOGETHER[function]
+        arguments = {k: v for k, v in cells[0][1].items() if k != together.argument}
+        arguments[together.many] = [each[together.argument] for _, each in cells]
+        try:
+            drawn = together.draw(**arguments)
+        except Exception:  # one cell may be the cause, so each is tried by itself
+            drawn = []
+        if drawn:
+            yield from zip((cell for cell, _ in cells), drawn, strict=True)
+            return
+    for cell, arguments in cells:
+        try:
+            yield cell, list(function(**arguments))
+        except Exception as failure:  # whatever happened in one cell, the others are still wanted
+            yield cell, failure
 
-    These are the arguments themselves, but for the settings records (dataclasses such as
-    `Sampling`), of which it is the fields. The first argument is the model: a whole, no record.
-    """
-    model, *others = arguments
-    names = {name: name for name in arguments if name != "on_step"}
-    for owner in others:
-        if is_dataclass(arguments[owner]):
-            for field in fields(arguments[owner]):
-                names.setdefault(field.name, owner)
-    return names
 
-
-def get_setting(arguments: Mapping[str, Any], name: str) -> Any:
-    """The value of one setting of a bound call."""
-    owner = setting_names(arguments)[name]
-    return arguments[owner] if owner == name else getattr(arguments[owner], name)
-
-
-def with_settings(arguments: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments with some settings replaced; records check their new fields."""
-    owners = setting_names(arguments)
-    changed = dict(arguments)
-    whole = {name: value for name, value in chosen.items() if owners[name] == name}
-    changed.update(whole)
-    for owner in {owners[name] for name in chosen if name not in whole}:
-        parts = {name: value for name, value in chosen.items() if owners[name] == owner}
-        changed[owner] = replace(changed[owner], **parts)
-    return changed
+def _row(settings: dict[str, Any], outcome: list[Portrait] | Exception) -> SweepRow:
+    if isinstance(outcome, Exception):
+        return SweepRow(settings, [], _one_line(outcome))
+    return SweepRow(settings, outcome)
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -231,10 +216,10 @@ def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dic
         raise UsageError('vary: got nothing, expected e.g. {"num_inference_steps": [5, 10, 20]}')
     checked: dict[str, list[Any]] = {}
     for name, given in vary.items():
-        _check_name(name, tuple(names))
+        check_name(name, tuple(names))
         if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
             raise UsageError(
-                f"vary: {name}: got {_shown(given)}, expected a list; try [{_shown(given)}]"
+                f"vary: {name}: got {shown(given)}, expected a list; try [{shown(given)}]"
             )
         plain = given.tolist() if hasattr(given, "tolist") else given  # numpy numbers -> Python's
         values = list(plain)
@@ -242,9 +227,7 @@ def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dic
             raise UsageError(f"vary: {name}: got no values, expected one or more")
         twice = [value for index, value in enumerate(values) if _known(value, values[:index])]
         if twice:
-            raise UsageError(
-                f"vary: {name}: got {_shown(twice[0])} twice, expected each value once"
-            )
+            raise UsageError(f"vary: {name}: got {shown(twice[0])} twice, expected each value once")
         checked[name] = values
     return checked
 
@@ -259,15 +242,6 @@ def _check_ranges(
                 check_number(function, name, value, RANGES[name])
 
 
-def _check_name(name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
-        )
-        raise UsageError(f"unknown setting {name!r}: {hint}")
-
-
 def _same(one: Any, other: Any) -> bool:
     """Equality for settings; pictures and arrays are the same only if they are one object."""
     plain = (str, int, float, bool, tuple, type(None))
@@ -278,13 +252,8 @@ def _known(value: Any, values: Iterable[Any]) -> bool:
     return any(_same(value, other) for other in values)
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _named(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_shown(value)}" for name, value in settings.items())
+    return ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
 
 
 def _one_line(failure: Exception) -> str:
