@@ -166,7 +166,7 @@ def _prepare(
     sources = _sources(controlnet, conditions)
     for note in notes:
         warnings.warn(f"condition: {note}", stacklevel=3)
-    picture = None if image is None else ready_and_warned(image, settings, stacklevel=4)
+    picture = None if image is None else ready_and_warned(model, image, settings, stacklevel=4)
     with one_line_when_memory_is_short(settings):
         loaded = [load_controlnet(model, source) for source in sources]
     encoded = encode_prompt(model, prompt, settings)

@@ -20,7 +20,7 @@ from PIL import Image
 from portraitlib.device import seeded_generators, seeded_noise
 from portraitlib.latents import add_noise, encode_picture
 from portraitlib.models import Model, sibling_pipeline
-from portraitlib.pictures import Picture, picture_hash, ready_picture
+from portraitlib.pictures import Picture, picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import RANGES, Sampling, UsageError, check_number
@@ -100,7 +100,7 @@ def image_to_image(
     check_inputs(model, prompt, sampling)
     settings = fill_defaults(model, sampling)
     strength = check_strength(strength, settings)
-    picture = ready_and_warned(image, settings)
+    picture = ready_and_warned(model, image, settings)
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded)
     generators = seeded_generators(settings.seed, settings.num_images)
@@ -173,10 +173,15 @@ def check_strength(strength: float, settings: Sampling, function: str = "image_t
     return strength
 
 
-def ready_and_warned(image: Picture, settings: Sampling, stacklevel: int = 3) -> Image.Image:
-    """The picture at the size of the settings; warns in one line of what it had to do for that."""
+def ready_and_warned(
+    model: Model, image: Picture, settings: Sampling, stacklevel: int = 3
+) -> Image.Image:
+    """The picture at the size of the settings; warns in one line of what it had to do for that.
+
+    The model remembers it by its content, so that a sweep looks for a face once.
+    """
     assert settings.size_px is not None
-    picture, notes = ready_picture(image, settings.size_px)
+    picture, notes = ready_picture_once(model.ready_pictures, image, settings.size_px)
     if notes:
         warnings.warn(f"image: {'; '.join(notes)}", stacklevel=stacklevel)
     return picture
