@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
+import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from portraitlib.calls import TOGETHER, bind_call, check_name, setting_names, shown, with_settings
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
+from portraitlib.sweep_folder import About, about_sweep, open_folder
+
+if TYPE_CHECKING:
+    from portraitlib.measurement import Measurement
+
+LONG_S = 120.0  # a sweep that takes longer says so
 
 
 @dataclass(frozen=True)
@@ -33,10 +42,12 @@ class SweepTable:
     """What a sweep made: one row a combination of values, in the order in which they ran.
 
     varied: the names that were varied; the first changes slowest.
+    about: the function, the model and all that was held, for `save`.
     """
 
     rows: tuple[SweepRow, ...]
     varied: tuple[str, ...]
+    about: About | None = field(default=None, repr=False)
 
     @property
     def portraits(self) -> list[Portrait]:
@@ -89,6 +100,30 @@ class SweepTable:
                 records.append({"seed": None, "seconds": None, **row.settings, "error": row.error})
         return records
 
+    def save(self, folder: str | os.PathLike[str], *, scores: Measurement | None = None) -> Path:
+        """Write the pictures as PNG files, `sweep.json` and the page `index.html`.
+
+        The page shows the pictures as a grid: the setting varied last runs across, the one before
+        it down, others make sections. It needs no network and no script.
+        scores: what `measure` gave for this table; it stands under the pictures and in the JSON.
+
+        Returns the folder. Raises `UsageError` if it holds another sweep or cannot be written to,
+        and for the scores of another table.
+        """
+        if self.about is None:
+            raise UsageError("save: this table was not made by sweep, so nothing says what it is")
+        measured = None if scores is None else _score_rows(scores, self)
+        store = open_folder(folder, self.about, {name: self.values(name) for name in self.varied})
+        done = 0
+        for row in self.rows:
+            own = None if measured is None else measured[done : done + len(row.portraits)]
+            store.keep(row.settings, row.portraits, row.error, own)
+            done += len(row.portraits)
+        order = [row.settings for row in self.rows]
+        store.write(order)
+        store.write_page(order)
+        return store.folder
+
     def __repr__(self) -> str:
         sizes = " x ".join(f"{len(self.values(name))} {name}" for name in self.varied)
         failed = f", {len(self.failures)} failed" if self.failures else ""
@@ -100,6 +135,7 @@ def sweep(
     model: Any,
     *inputs: Any,
     vary: Mapping[str, Iterable[Any]],
+    folder: str | os.PathLike[str] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> SweepTable:
@@ -118,8 +154,13 @@ def sweep(
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
     the first failure is raised.
 
+    folder: where every finished cell is written at once, as PNG files and in `sweep.json`. The same
+        sweep with the same folder, whole or broken off, computes only what is missing or failed;
+        values may be added. The page `index.html` comes last.
+
+    Warns how long it will take, after the first cells, where that is more than two minutes.
     Raises `UsageError` for an unknown name (near matches are named), no values, values given
-    twice, and settings out of range.
+    twice, settings out of range, and a folder of another sweep.
 
     >>> table = sweep(text_to_image, model, "a smiling man", Sampling(seed=3),
     ...               vary={"num_inference_steps": [5, 25], "guidance_scale": [1.0, 5.0]})
@@ -133,15 +174,30 @@ def sweep(
         dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
     ]
     calls = [with_settings(held, chosen) for chosen in combinations]
+    about = about_sweep(function, held, setting_names(held), tuple(values))
+    store = None if folder is None else open_folder(folder, about, values)
     outcomes: dict[int, list[Portrait] | Exception] = {}
-    for cells in _groups(function, held, combinations, calls):
-        outcomes.update(_drawn(function, [(cell, calls[cell]) for cell in cells]))
+    if store is not None:
+        store.write(combinations)  # a folder that takes no files is found out before the work
+        loaded = {cell: store.load(chosen) for cell, chosen in enumerate(combinations)}
+        outcomes = {cell: portraits for cell, portraits in loaded.items() if portraits is not None}
+    missing = [cell for cell in range(len(calls)) if cell not in outcomes]
+    clock = _Clock(len(missing), store is not None)
+    for cells in _groups(function, held, combinations, calls, missing):
+        for cell, outcome in _drawn(function, [(cell, calls[cell]) for cell in cells]):
+            outcomes[cell] = outcome
+            if store is not None:
+                row = _row(combinations[cell], outcome)
+                store.keep(row.settings, row.portraits, row.error)
+        if store is not None:
+            store.write(combinations)
+        clock.tick(len(cells))
         if on_step is not None:
             on_step(len(outcomes), len(calls))
-    table = SweepTable(
-        tuple(_row(chosen, outcomes[cell]) for cell, chosen in enumerate(combinations)),
-        tuple(values),
-    )
+    rows = (_row(chosen, outcomes[cell]) for cell, chosen in enumerate(combinations))
+    table = SweepTable(tuple(rows), tuple(values), about)
+    if store is not None:
+        store.write_page(combinations)
     in_order = (outcomes[cell] for cell in sorted(outcomes))
     failures = [outcome for outcome in in_order if isinstance(outcome, Exception)]
     if failures and len(failures) == len(calls):
@@ -160,15 +216,16 @@ def _groups(
     held: Mapping[str, Any],
     combinations: Sequence[Mapping[str, Any]],
     calls: Sequence[Mapping[str, Any]],
+    missing: Sequence[int],
 ) -> list[list[int]]:
-    """The numbers of the cells that one call can draw, in the order of their first ones."""
+    """The missing cells' numbers, those that one call can draw together."""
     together = TOGETHER.get(function)
     if together is None:
-        return [[cell] for cell in range(len(calls))]
+        return [[cell] for cell in missing]
     owners = setting_names(held)
     groups: list[tuple[Hashable, list[Any], list[int]]] = []
-    for cell, (chosen, arguments) in enumerate(zip(combinations, calls, strict=True)):
-        kin = together.kin(arguments[together.argument])
+    for cell in missing:
+        chosen, kin = combinations[cell], together.kin(calls[cell][together.argument])
         apart = [value for name, value in chosen.items() if owners[name] != together.argument]
         for other_kin, others, cells in groups:
             if kin == other_kin and all(map(_same, apart, others)):
@@ -201,10 +258,51 @@ def _drawn(
             yield cell, failure
 
 
+class _Clock:
+    """Says once how long a sweep will take, if that is long."""
+
+    def __init__(self, total: int, kept: bool) -> None:
+        self.total, self.kept, self.done = total, kept, 0
+        self.started_s = time.monotonic()
+
+    def tick(self, cells: int) -> None:
+        """Some cells are finished; the warning is for the one who called `sweep`."""
+        first = self.done == 0
+        self.done += cells
+        rest_s = (time.monotonic() - self.started_s) / self.done * (self.total - self.done)
+        if first and rest_s > LONG_S:
+            hint = "" if self.kept else "; with folder=... nothing finished is lost if you stop it"
+            cells_told = f"{self.total} cells: about {_duration(rest_s)} to go"
+            warnings.warn(cells_told + hint, stacklevel=3)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.0f} hours"
+
+
 def _row(settings: dict[str, Any], outcome: list[Portrait] | Exception) -> SweepRow:
     if isinstance(outcome, Exception):
         return SweepRow(settings, [], _one_line(outcome))
     return SweepRow(settings, outcome)
+
+
+def _score_rows(scores: Measurement, table: SweepTable) -> list[dict[str, Any]]:
+    """The figures of each portrait; raises `UsageError` for the scores of another table."""
+    if len(scores.rows) != len(table.portraits) or set(scores.varied) - set(table.varied):
+        raise UsageError(
+            f"scores: got {len(scores.rows)} rows, expected those of measure(table), "
+            f"{len(table.portraits)}; try table.save(folder, scores=measure(table, ...))"
+        )
+    beside = {"portrait", "seed", *table.varied}
+    return [
+        {
+            name: value
+            for name, value in row.items()
+            if name not in beside and (value is None or isinstance(value, int | float))
+        }
+        for row in scores.rows
+    ]
 
 
 # --- checks --------------------------------------------------------------------------------------
