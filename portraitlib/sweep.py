@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from portraitlib.calls import TOGETHER, bind_call, check_name, setting_names, shown, with_settings
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
-from portraitlib.sweep_folder import About, about_sweep, open_folder
+from portraitlib.sweep_folder import About, SweepFolder, about_sweep, open_folder
 
 if TYPE_CHECKING:
     from portraitlib.measurement import Measurement
@@ -173,9 +173,29 @@ def sweep(
     combinations = [
         dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
     ]
-    calls = [with_settings(held, chosen) for chosen in combinations]
     about = about_sweep(function, held, setting_names(held), tuple(values))
     store = None if folder is None else open_folder(folder, about, values)
+    outcomes = _run_cells(function, held, combinations, store, on_step)
+    rows = tuple(_row(*each) for each in zip(combinations, outcomes, strict=True))
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if failures and len(failures) == len(outcomes):
+        raise failures[0]
+    table = SweepTable(rows, tuple(values), about)
+    if failures:
+        told = "; ".join(f"{_named(row.settings)}: {row.error}" for row in table.failures[:3])
+        warnings.warn(f"{len(failures)} of {len(outcomes)} failed: {told}", stacklevel=2)
+    return table
+
+
+def _run_cells(
+    function: Callable[..., list[Portrait]],
+    held: Mapping[str, Any],
+    combinations: Sequence[dict[str, Any]],
+    store: SweepFolder | None,
+    on_step: Callable[[int, int], None] | None,
+) -> list[list[Portrait] | Exception]:
+    """What came of each combination; with a folder, only those that it lacks are computed."""
+    calls = [with_settings(held, chosen) for chosen in combinations]
     outcomes: dict[int, list[Portrait] | Exception] = {}
     if store is not None:
         store.write(combinations)  # a folder that takes no files is found out before the work
@@ -189,23 +209,13 @@ def sweep(
             if store is not None:
                 row = _row(combinations[cell], outcome)
                 store.keep(row.settings, row.portraits, row.error)
-        if store is not None:
-            store.write(combinations)
+                store.write(combinations)
         clock.tick(len(cells))
         if on_step is not None:
             on_step(len(outcomes), len(calls))
-    rows = (_row(chosen, outcomes[cell]) for cell, chosen in enumerate(combinations))
-    table = SweepTable(tuple(rows), tuple(values), about)
     if store is not None:
         store.write_page(combinations)
-    in_order = (outcomes[cell] for cell in sorted(outcomes))
-    failures = [outcome for outcome in in_order if isinstance(outcome, Exception)]
-    if failures and len(failures) == len(calls):
-        raise failures[0]
-    if failures:
-        told = "; ".join(f"{_named(row.settings)}: {row.error}" for row in table.failures[:3])
-        warnings.warn(f"{len(failures)} of {len(calls)} failed: {told}", stacklevel=2)
-    return table
+    return [outcomes[cell] for cell in range(len(calls))]
 
 
 # --- cells drawn together ------------------------------------------------------------------------
@@ -273,7 +283,7 @@ class _Clock:
         if first and rest_s > LONG_S:
             hint = "" if self.kept else "; with folder=... nothing finished is lost if you stop it"
             cells_told = f"{self.total} cells: about {_duration(rest_s)} to go"
-            warnings.warn(cells_told + hint, stacklevel=3)
+            warnings.warn(cells_told + hint, stacklevel=4)
 
 
 def _duration(seconds: float) -> str:
