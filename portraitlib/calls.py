@@ -19,6 +19,19 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 @dataclass(frozen=True)
 class Together:
+    """What one call of a function can draw of several cells of a sweep.
+
+    most_images: arguments -> how many pictures one batch may hold. The function takes a `sampling`,
+        and draws picture i of a batch from seed + i.
+    variants: how it shares steps among several values of one argument; None if it does not.
+    """
+
+    most_images: Callable[[Mapping[str, Any]], int]
+    variants: Variants | None = None
+
+
+@dataclass(frozen=True)
+class Variants:
     """How one call draws what a function draws with several values of one argument.
 
     draw: the same arguments, but `many` in place of `argument`: a list of its values; gives a list
@@ -119,3 +132,9 @@ def check_name(name: str, known: tuple[str, ...]) -> None:
 def shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality for settings; pictures and arrays are the same only if they are one object."""
+    plain = (str, int, float, bool, tuple, type(None))
+    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)

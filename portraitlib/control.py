@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from portraitlib.calls import TOGETHER, Together
+from portraitlib.calls import TOGETHER, Together, Variants
 from portraitlib.conditions import KINDS, Condition, ready_edges
 from portraitlib.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.denoise import (
@@ -30,6 +30,7 @@ from portraitlib.generate import (
     check_inputs,
     check_strength,
     fill_defaults,
+    most_images,
     one_line_when_memory_is_short,
     ready_and_warned,
     starting_noise,
@@ -115,7 +116,7 @@ def _first_act(control: Any) -> Any:
 
 
 TOGETHER[control_to_image] = Together(
-    "control", "controls", control_to_image_variants, kin=_first_act
+    most_images, Variants("control", "controls", control_to_image_variants, kin=_first_act)
 )
 
 

@@ -7,14 +7,15 @@ import itertools
 import os
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portraitlib.calls import TOGETHER, bind_call, check_name, setting_names, shown, with_settings
+from portraitlib.calls import bind_call, check_name, same, setting_names, shown, with_settings
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
+from portraitlib.sweep_cells import draw_block, make_blocks
 from portraitlib.sweep_folder import About, SweepFolder, about_sweep, open_folder
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SweepTable:
         rows = (
             row
             for row in self.rows
-            if all(_same(row.settings[name], value) for name, value in wanted.items())
+            if all(same(row.settings[name], value) for name, value in wanted.items())
         )
         return replace(self, rows=tuple(rows))
 
@@ -146,9 +147,11 @@ def sweep(
     `guidance_scale`, `negative_prompt`, ... of `Sampling`). Everything else is held, the seed
     too, so that two neighbours differ in one thing only. The first name changes slowest.
 
-    Cells that have steps in common are drawn in one call: those of `control_to_image` that differ
-    in how the condition holds (`scale`, `start`, `end`, `guess_mode`), with the pixels of single
-    calls. `on_step(done, total)` is called after every combination, or several drawn in one call.
+    Cells that one call can draw are drawn in one call. Those of `control_to_image` that differ in
+    how the condition holds (`scale`, `start`, `end`, `guess_mode`) share the steps in which they
+    are alike, with the pixels of single calls; seeds that follow each other make one batch, which
+    agrees with single calls up to rounding, as in `text_to_image`.
+    `on_step(done, total)` is called after every such call.
 
     All settings are checked before the first picture is made. A combination that fails then is
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
@@ -203,14 +206,14 @@ def _run_cells(
         outcomes = {cell: portraits for cell, portraits in loaded.items() if portraits is not None}
     missing = [cell for cell in range(len(calls)) if cell not in outcomes]
     clock = _Clock(len(missing), store is not None)
-    for cells in _groups(function, held, combinations, calls, missing):
-        for cell, outcome in _drawn(function, [(cell, calls[cell]) for cell in cells]):
+    for block in make_blocks(function, held, combinations, calls, missing):
+        for cell, outcome in draw_block(function, block, calls):
             outcomes[cell] = outcome
             if store is not None:
                 row = _row(combinations[cell], outcome)
                 store.keep(row.settings, row.portraits, row.error)
                 store.write(combinations)
-        clock.tick(len(cells))
+        clock.tick(sum(map(len, block)))
         if on_step is not None:
             on_step(len(outcomes), len(calls))
     if store is not None:
@@ -218,54 +221,7 @@ def _run_cells(
     return [outcomes[cell] for cell in range(len(calls))]
 
 
-# --- cells drawn together ------------------------------------------------------------------------
-
-
-def _groups(
-    function: Callable[..., Any],
-    held: Mapping[str, Any],
-    combinations: Sequence[Mapping[str, Any]],
-    calls: Sequence[Mapping[str, Any]],
-    missing: Sequence[int],
-) -> list[list[int]]:
-    """The missing cells' numbers, those that one call can draw together."""
-    together = TOGETHER.get(function)
-    if together is None:
-        return [[cell] for cell in missing]
-    owners = setting_names(held)
-    groups: list[tuple[Hashable, list[Any], list[int]]] = []
-    for cell in missing:
-        chosen, kin = combinations[cell], together.kin(calls[cell][together.argument])
-        apart = [value for name, value in chosen.items() if owners[name] != together.argument]
-        for other_kin, others, cells in groups:
-            if kin == other_kin and all(map(_same, apart, others)):
-                cells.append(cell)
-                break
-        else:
-            groups.append((kin, apart, [cell]))
-    return [cells for _, _, cells in groups]
-
-
-def _drawn(
-    function: Callable[..., list[Portrait]], cells: Sequence[tuple[int, dict[str, Any]]]
-) -> Iterator[tuple[int, list[Portrait] | Exception]]:
-    """What came of each cell; together where they are several, and apart if that fails."""
-    if len(cells) > 1:
-        together = TOGETHER[function]
-        arguments = {k: v for k, v in cells[0][1].items() if k != together.argument}
-        arguments[together.many] = [each[together.argument] for _, each in cells]
-        try:
-            drawn = together.draw(**arguments)
-        except Exception:  # one cell may be the cause, so each is tried by itself
-            drawn = []
-        if drawn:
-            yield from zip((cell for cell, _ in cells), drawn, strict=True)
-            return
-    for cell, arguments in cells:
-        try:
-            yield cell, list(function(**arguments))
-        except Exception as failure:  # whatever happened in one cell, the others are still wanted
-            yield cell, failure
+# --- what is said of it ---------------------------------------------------------------------------
 
 
 class _Clock:
@@ -350,14 +306,8 @@ def _check_ranges(
                 check_number(function, name, value, RANGES[name])
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equality for settings; pictures and arrays are the same only if they are one object."""
-    plain = (str, int, float, bool, tuple, type(None))
-    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
-
-
 def _known(value: Any, values: Iterable[Any]) -> bool:
-    return any(_same(value, other) for other in values)
+    return any(same(value, other) for other in values)
 
 
 def _named(settings: Mapping[str, Any]) -> str:

@@ -558,6 +558,28 @@ def test_cells_of_a_sweep_have_the_pixels_of_single_calls(steered, edges):
         assert row.portraits[0].recipe | {"seconds": 0} == alone.recipe | {"seconds": 0}
 
 
+def test_seeds_that_follow_each_other_are_one_batch_with_the_variants(steered, edges):
+    vary = {"seed": [3, 5, 7, 20], "end": [0.5, 1.0]}
+    sampling = replace(QUICK, num_images=2, guidance_scale=1.0)
+    with (
+        counting_calls(pl.load_controlnet(steered).trunk) as controlled,
+        counting_calls(steered.pipeline.unet) as denoised,
+    ):
+        table = pl.sweep(pl.control_to_image, steered, edges, PROMPT, sampling, vary=vary)
+    assert controlled == [6] * 6 + [2] * 6
+    assert denoised == [6] * 9 + [2] * 9
+    seeds = [portrait.recipe["seed"] for portrait in table.portraits]
+    assert seeds == [3, 4, 3, 4, 5, 6, 5, 6, 7, 8, 7, 8, 20, 21, 20, 21]
+    for row in table.rows:
+        alone = pl.control_to_image(
+            steered, edges, PROMPT,
+            replace(sampling, seed=row.settings["seed"]), pl.Control(end=row.settings["end"]),
+        )  # fmt: skip
+        assert_same(row.portraits, [pixels(portrait) for portrait in alone])
+    again = pl.rerun(table.rows[3].portraits[1], steered, condition=edges)
+    assert again.image == table.rows[3].portraits[1].image
+
+
 def test_a_cell_that_fails_among_some_drawn_together_fails_alone(steered, edges):
     controls = [pl.Control(), [pl.Control()] * 2, "strong"]
     with pytest.warns(UserWarning, match="2 of 3 failed.*for 1 conditions.*got 'strong'"):

@@ -21,14 +21,14 @@ LAYERS = (
     ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images", "dreambooth"),
-    ("sweep", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
+    ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
     ("execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
     *("settings", "portrait", "calls", "sheet", "show", "sweep", "address", "gallery", "batch"),
-    *("cli", "sweep_folder", "sweep_page"),
+    *("cli", "sweep_cells", "sweep_folder", "sweep_page"),
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
