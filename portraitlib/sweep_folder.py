@@ -26,6 +26,8 @@ from portraitlib.settings import Control, Sampling, UsageError
 from portraitlib.sweep_page import Cell, write_page
 
 SWEEP = "sweep.json"
+# What a label says of a setting that is no plain value.
+TOLD = ("name", "kind", "file", "folder", "image", "array")
 # Arguments whose texts are paths: it is the content of the file that counts.
 PATHS = ("image", "condition", "controlnet", "adapter")
 
@@ -102,8 +104,11 @@ def plain(value: Any, name: str = "") -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         shown = (each.name for each in dataclasses.fields(value) if each.repr)
         return {each: plain(getattr(value, each), each) for each in shown}
-    if hasattr(value, "tolist"):  # arrays and tensors
-        return {"sha256": hashlib.sha256(repr(value.tolist()).encode()).hexdigest()}
+    if hasattr(value, "tobytes") and hasattr(value, "shape"):
+        shape = f"{value.dtype} {value.shape}".encode()
+        return {"array": f"sha256:{hashlib.sha256(shape + value.tobytes()).hexdigest()}"}
+    if hasattr(value, "numpy"):  # a tensor
+        return plain(value.detach().cpu().numpy())
     return repr(value)
 
 
@@ -112,11 +117,12 @@ def _path(text: str) -> Any:
     path = Path(text).expanduser()
     try:
         if path.is_file():
-            return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            return {"file": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
         if path.is_dir():
-            files = sorted(each for each in path.rglob("*") if each.is_file())
-            stats = [(str(f.relative_to(path)), f.stat()) for f in files]
-            return {"folder": text, "files": digest([(n, s.st_size, s.st_mtime) for n, s in stats])}
+            found = sorted(each for each in path.rglob("*") if each.is_file())
+            stats = [(str(each.relative_to(path)), each.stat()) for each in found]
+            files = digest([(name, stat.st_size, stat.st_mtime) for name, stat in stats])
+            return {"folder": path.name, "files": files}
     except (OSError, ValueError):  # no possible path
         pass
     return text
@@ -241,8 +247,10 @@ def label(value: Any, name: str = "") -> str:
     """A setting or a score in a few words."""
     value = plain(value, name)
     if isinstance(value, dict):
-        told = [str(value[key]) for key in ("name", "kind", "file", "image") if value.get(key)]
-        return " ".join(told)[:40] or json.dumps(value)
+        told = [
+            str(value[key]) for key in ("name", "kind", "file", "image", "array") if value.get(key)
+        ]
+        return ", ".join(text[:24] for text in told) or json.dumps(value)
     if isinstance(value, float):
         return f"{value:.3g}"
     return value if isinstance(value, str) else "-" if value is None else json.dumps(value)

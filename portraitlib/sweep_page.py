@@ -104,9 +104,10 @@ def _cell(cell: Cell) -> str:
     figures = []
     for file, caption in zip(cell.files, cell.captions, strict=True):
         link, lines = escape(file), "<br>".join(map(escape, caption))
+        below = f"<figcaption>{lines}</figcaption>" if lines else ""
         figures.append(
             f'<figure><a href="{link}"><img loading="lazy" src="{link}" alt="{name}"></a>'
-            f"<figcaption>{lines}</figcaption></figure>"
+            f"{below}</figure>"
         )
     return f'<div class="cell">{"".join(figures)}</div>'
 

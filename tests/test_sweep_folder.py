@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import sys
@@ -9,6 +10,7 @@ from dataclasses import asdict, replace
 from html import escape
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -112,6 +114,21 @@ def test_a_picture_is_known_by_its_content_not_its_name(tmp_path):
     assert len(RAN) == 2
     with pytest.raises(UsageError, match="another sweep .image"):
         sweep(draw, None, "a man", image=Image.open(tmp_path / "three.png"), **held)
+    held["folder"] = tmp_path / "by path"
+    sweep(draw, None, "a man", image=tmp_path / "one.png", **held)
+    sweep(draw, None, "a man", image=str(tmp_path / "two.png"), **held)
+    assert len(RAN) == 4
+
+
+def test_pictures_arrays_and_what_has_no_lasting_name(tmp_path):
+    images = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    images.append(np.zeros((4, 4)))  # whatever the function takes
+    sweep(draw, None, "a man", vary={"image": images}, folder=tmp_path)
+    sweep(draw, None, "a man", vary={"image": [*map(copy.copy, images)]}, folder=tmp_path)
+    assert len(RAN) == 3
+    assert Page((tmp_path / "index.html").read_text()).tags.count("th") == 3
+    with pytest.raises(UsageError, match="image: got <object.*another name in every run"):
+        sweep(draw, None, "a man", image=object(), vary={"seed": [0]}, folder=tmp_path / "new")
 
 
 def test_a_folder_that_takes_no_files_is_found_out_before_the_work(tmp_path):
