@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from portraitlib.calls import TOGETHER, Together, Variants
 from portraitlib.conditions import KINDS, Condition, ready_edges
 from portraitlib.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.denoise import (
@@ -29,6 +30,7 @@ from portraitlib.generate import (
     check_inputs,
     check_strength,
     fill_defaults,
+    most_images,
     one_line_when_memory_is_short,
     ready_and_warned,
     starting_noise,
@@ -105,6 +107,19 @@ def control_to_image_variants(
     return _draw(run, on_step)
 
 
+def _first_act(control: Any) -> Any:
+    """What the conditions do in the first step, by which runs have steps in common or none."""
+    row = control if isinstance(control, list | tuple) else [control]
+    if not all(isinstance(each, Control) for each in row):
+        return None
+    return tuple((c.start == 0 and c.scale, c.start == 0 and c.guess_mode) for c in row)
+
+
+TOGETHER[control_to_image] = Together(
+    most_images, Variants("control", "controls", control_to_image_variants, kin=_first_act)
+)
+
+
 @dataclass(frozen=True)
 class _Run:
     """Everything checked and ready; controls has one row a variant, one entry a condition."""
@@ -152,7 +167,7 @@ def _prepare(
     sources = _sources(controlnet, conditions)
     for note in notes:
         warnings.warn(f"condition: {note}", stacklevel=3)
-    picture = None if image is None else ready_and_warned(image, settings, stacklevel=4)
+    picture = None if image is None else ready_and_warned(model, image, settings, stacklevel=4)
     with one_line_when_memory_is_short(settings):
         loaded = [load_controlnet(model, source) for source in sources]
     encoded = encode_prompt(model, prompt, settings)

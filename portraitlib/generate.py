@@ -6,7 +6,7 @@ import math
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
@@ -17,14 +17,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from portraitlib.calls import TOGETHER, Together
 from portraitlib.device import seeded_generators, seeded_noise
 from portraitlib.latents import add_noise, encode_picture
 from portraitlib.models import Model, sibling_pipeline
-from portraitlib.pictures import Picture, picture_hash, ready_picture
+from portraitlib.pictures import Picture, picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import RANGES, Sampling, UsageError, check_number
 
+BATCH_IMAGES = 16
+BATCH_PX = 2 * 1024**2  # two pictures of SDXL's size
 OnStep = Callable[[int, int], None]
 
 DEFAULT_SAMPLING = Sampling()
@@ -100,7 +103,7 @@ def image_to_image(
     check_inputs(model, prompt, sampling)
     settings = fill_defaults(model, sampling)
     strength = check_strength(strength, settings)
-    picture = ready_and_warned(image, settings)
+    picture = ready_and_warned(model, image, settings)
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded)
     generators = seeded_generators(settings.seed, settings.num_images)
@@ -129,6 +132,20 @@ def image_to_image(
         Portrait(drawn, write_recipe(model, prompt, settings, encoded, index, seconds) | own)
         for index, drawn in enumerate(to_images(pixels, model))
     ]
+
+
+def most_images(arguments: Mapping[str, Any]) -> int:
+    """How many pictures of a sweep make one batch: faster than apart, yet small in memory."""
+    model, sampling = arguments["model"], arguments["sampling"]
+    if not isinstance(model, Model) or not isinstance(sampling, Sampling):
+        return 1
+    size_px = fill_defaults(model, sampling).size_px
+    assert size_px is not None
+    return max(1, min(BATCH_IMAGES, BATCH_PX // size_px**2))
+
+
+for _function in (text_to_image, image_to_image):
+    TOGETHER[_function] = Together(most_images)
 
 
 def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
@@ -173,10 +190,15 @@ def check_strength(strength: float, settings: Sampling, function: str = "image_t
     return strength
 
 
-def ready_and_warned(image: Picture, settings: Sampling, stacklevel: int = 3) -> Image.Image:
-    """The picture at the size of the settings; warns in one line of what it had to do for that."""
+def ready_and_warned(
+    model: Model, image: Picture, settings: Sampling, stacklevel: int = 3
+) -> Image.Image:
+    """The picture at the size of the settings; warns in one line of what it had to do for that.
+
+    The model remembers it by its content, so that a sweep looks for a face once.
+    """
     assert settings.size_px is not None
-    picture, notes = ready_picture(image, settings.size_px)
+    picture, notes = ready_picture_once(model.ready_pictures, image, settings.size_px)
     if notes:
         warnings.warn(f"image: {'; '.join(notes)}", stacklevel=stacklevel)
     return picture

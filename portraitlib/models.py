@@ -31,6 +31,7 @@ class Model:
     pipeline: the diffusers StableDiffusionXLPipeline.
     revision: commit of the hub, or hash of a local folder's files.
     prompts, pictures: what was encoded last, filled by `prompts` and `generate`.
+    ready_pictures: what was cut and resized last, filled by `generate`.
     controlnets: those that were loaded for it, filled by `controlnets`.
     """
 
@@ -43,6 +44,7 @@ class Model:
     offloaded: bool = False
     prompts: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
     pictures: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
+    ready_pictures: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
     controlnets: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:

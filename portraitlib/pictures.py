@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from portraitlib.portrait import Portrait
 from portraitlib.settings import UsageError
 
 Picture = Image.Image | str | os.PathLike[str] | Photo | Portrait
+
+READY_KEPT = 16  # pictures made ready that a model keeps; 3 MB each at 1024 px
 
 
 def ready_picture(image: Picture, size_px: int) -> tuple[Image.Image, list[str]]:
@@ -41,6 +44,37 @@ def ready_picture(image: Picture, size_px: int) -> tuple[Image.Image, list[str]]
     face, notes = _largest_face(picture)
     square, more = square_picture(picture, face, size_px)
     return square, notes + more
+
+
+def ready_picture_once(
+    kept: OrderedDict[Any, Any], image: Picture, size_px: int
+) -> tuple[Image.Image, list[str]]:
+    """As `ready_picture`, from `kept` where a picture of this content was made ready before."""
+    content = content_hash(image)
+    if content is None:
+        return ready_picture(image, size_px)
+    key = (content, size_px)
+    if key not in kept:
+        kept[key] = ready_picture(image, size_px)
+    kept.move_to_end(key)
+    while len(kept) > READY_KEPT:
+        kept.popitem(last=False)
+    return kept[key]
+
+
+def content_hash(image: Any) -> str | None:
+    """All that `ready_picture` sees of a picture, a file's bytes of a path; None if unreadable."""
+    whole = not isinstance(image, Photo | Portrait)
+    try:
+        if isinstance(image, str | os.PathLike):
+            return hashlib.sha256(_checked_path(image).read_bytes()).hexdigest()
+        image = image if whole else image.image
+        exif, profile = image.getexif().tobytes(), image.info.get("icc_profile") or b""
+        about = (whole, image.mode, image.size, image.info.get("transparency"), image.getpalette())
+        parts = (repr(about).encode(), exif, profile, image.tobytes())
+    except (NotAPhoto, AttributeError, OSError, SyntaxError, ValueError):
+        return None
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 def open_picture(image: Picture) -> Image.Image:

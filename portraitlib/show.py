@@ -7,7 +7,7 @@ with `figure.savefig("grid.png")`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -108,18 +108,20 @@ def show_table(
     table: SweepTable,
     rows: str | None = None,
     columns: str | None = None,
+    pages: str | None = None,
     *,
     title: str | None = None,
     width_px: int = WIDTH_PX,
 ) -> Picture:
     """Draw a sweep as one reads a table: one setting down, one across, their values on the edges.
 
-    `rows` and `columns` name settings that were varied, or `"seed"`, since every portrait has its
-    own. Left out, the setting varied last runs across, and down runs the one varied before it or
-    else the seed. What neither names stands side by side in the cell. A cell that failed shows
-    its error. Raises `UsageError` for a name that the table does not have.
+    `rows`, `columns` and `pages` name settings that were varied, or `"seed"`, since every portrait
+    has its own. Left out, the setting varied last runs across, and down runs the one varied before
+    it or else the seed; a third makes pages, tables one below another under its value. What none of
+    them names stands side by side in the cell. A cell that failed shows its error.
+    Raises `UsageError` for a name that the table does not have.
     """
-    plan = _arrange(table, rows, columns)
+    plan = _arrange(table, rows, columns, pages)
     labels = [_label(plan.rows, value) for value in plan.row_values] if plan.rows else []
     left_px = label_width(labels)
     labels = [wrapped(label, left_px - GAP_PX) for label in labels]
@@ -130,53 +132,78 @@ def show_table(
     cell = (together * (one[0] + 2) - 2, max([one[1], *map(text_height, labels)]))
     heads = [wrapped(_label(plan.columns, value), cell[0]) for value in plan.column_values]
     head_px = max(map(text_height, heads))
-    sheet = Sheet(cell, len(heads), len(plan.row_values), left_px, title_height(title) + head_px)
-    figure = sheet.figure(title)
-    for column, text in enumerate(heads):
-        left, above = sheet.corner(column, 0)
-        write(figure, text, left + cell[0] / 2, above - text_height(text))
-    for row, text in enumerate(labels):
-        left, above = sheet.corner(0, row)
-        write(figure, text, left - GAP_PX, above + (cell[1] - text_height(text)) / 2, align="right")
-    for (row, column), shown in plan.cells.items():
-        left, above = sheet.corner(column, row)
+    across_px = left_px + len(heads) * (cell[0] + GAP_PX)
+    over = [_label(plan.pages, value) for value in plan.page_values] if plan.pages else []
+    over = [wrapped(text, across_px) for text in over]
+    over_px = max((text_height(text) + GAP_PX for text in over), default=0)
+    sheets = _stacked(
+        Sheet(cell, len(heads), len(plan.row_values), left_px, title_height(title)),
+        over_px + head_px,
+        len(plan.page_values),
+    )
+    figure = sheets[-1].figure(title)
+    for page, sheet in enumerate(sheets):
+        above = sheet.corner(0, 0)[1] - head_px
+        if over:
+            write(figure, over[page], EDGE_PX, above - over_px, align="left", weight="bold")
+        for column, text in enumerate(heads):
+            middle = sheet.corner(column, 0)[0] + cell[0] / 2
+            write(figure, text, middle, above + head_px - text_height(text))
+        for row, text in enumerate(labels):
+            left, above = sheet.corner(0, row)
+            middle = above + (cell[1] - text_height(text)) / 2
+            write(figure, text, left - GAP_PX, middle, align="right")
+    for (page, row, column), shown in plan.cells.items():
+        left, above = sheets[page].corner(column, row)
         for index, item in enumerate(shown):
             place(figure, item, left + index * (one[0] + 2), above, (one[0], cell[1]))
     return figure
 
 
+def _stacked(first: Sheet, head_px: int, count: int) -> list[Sheet]:
+    """Sheets one below another, each with `head_px` of room above it."""
+    page_px = first.corner(0, first.rows)[1] - first.corner(0, 0)[1] + head_px
+    return [replace(first, top=first.top + page * page_px + head_px) for page in range(count)]
+
+
 @dataclass(frozen=True)
 class _Plan:
-    """Which value stands at which edge of a table, and what lies in cell (row, column)."""
+    """Which value stands at which edge of a table, and what lies in cell (page, row, column)."""
 
     rows: str
     columns: str
+    pages: str
     row_values: list[object]
     column_values: list[object]
-    cells: dict[tuple[int, int], list[Image.Image | str]]
+    page_values: list[object]
+    cells: dict[tuple[int, int, int], list[Image.Image | str]]
 
 
-def _arrange(table: SweepTable, rows: str | None, columns: str | None) -> _Plan:
-    """Choose the two edges, and put every picture, or the error in its stead, into its cell."""
+def _arrange(table: SweepTable, rows: str | None, columns: str | None, pages: str | None) -> _Plan:
+    """Choose the edges, and put every picture, or the error in its stead, into its cell."""
     known = [*table.varied] + ["seed"] * ("seed" not in table.varied)
-    for name in (rows, columns):
+    for name in (rows, columns, pages):
         if name is not None and name not in known:
             raise UsageError(f"show_table: got {name!r}, expected one of {', '.join(known)}")
-    free = [name for name in table.varied if name not in (rows, columns)]
+    free = [name for name in table.varied if name not in (rows, columns, pages)]
     if columns is None:
         columns = free.pop() if free else "seed"
     if rows is None and free:
         rows = free.pop()
     elif rows is None and columns != "seed" and any(len(row.portraits) > 1 for row in table.rows):
         rows = "seed"
+    if pages is None and free:
+        pages = free.pop()
     entries = _entries(table)
-    row_values = _distinct(settings.get(rows) for settings, _ in entries)
-    column_values = _distinct(settings[columns] for settings, _ in entries)
-    cells: dict[tuple[int, int], list[Image.Image | str]] = {}
+    names = (pages, rows, columns)
+    values = [_distinct(settings.get(name) for settings, _ in entries) for name in names]
+    cells: dict[tuple[int, int, int], list[Image.Image | str]] = {}
     for settings, item in entries:
-        key = (row_values.index(settings.get(rows)), column_values.index(settings[columns]))
-        cells.setdefault(key, []).append(item)
-    return _Plan(rows or "", columns, row_values, column_values, cells)
+        page, row, column = (
+            among.index(settings.get(name)) for name, among in zip(names, values, strict=True)
+        )
+        cells.setdefault((page, row, column), []).append(item)
+    return _Plan(rows or "", columns, pages or "", values[1], values[2], values[0], cells)
 
 
 def _entries(table: SweepTable) -> list[tuple[dict[Any, Any], Image.Image | str]]:

@@ -14,12 +14,12 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
+from portraitlib.calls import bind_call, get_setting, setting_names, with_settings
 from portraitlib.faces import shrunk
 from portraitlib.photo_files import NotAPhoto, read_content
 from portraitlib.pictures import open_picture
 from portraitlib.portrait import Portrait
 from portraitlib.show import show_strip
-from portraitlib.sweep import bind_call, get_setting, setting_names, with_settings
 
 LABEL = {"description_width": "110px"}
 WIDE = "640px"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
+import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from portraitlib.calls import bind_call, check_name, same, setting_names, shown, with_settings
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
+from portraitlib.sweep_cells import draw_block, make_blocks
+from portraitlib.sweep_folder import About, SweepFolder, about_sweep, open_folder
 
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+if TYPE_CHECKING:
+    from portraitlib.measurement import Measurement
+
+LONG_S = 120.0  # a sweep that takes longer says so
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,12 @@ class SweepTable:
     """What a sweep made: one row a combination of values, in the order in which they ran.
 
     varied: the names that were varied; the first changes slowest.
+    about: the function, the model and all that was held, for `save`.
     """
 
     rows: tuple[SweepRow, ...]
     varied: tuple[str, ...]
+    about: About | None = field(default=None, repr=False)
 
     @property
     def portraits(self) -> list[Portrait]:
@@ -52,7 +62,7 @@ class SweepTable:
 
     def values(self, name: str) -> list[Any]:
         """The values that `name` took, in order; raises `UsageError` for an unknown name."""
-        _check_name(name, self.varied)
+        check_name(name, self.varied)
         found: list[Any] = []
         for row in self.rows:
             if not _known(row.settings[name], found):
@@ -67,13 +77,13 @@ class SweepTable:
         for name, value in wanted.items():
             if not _known(value, self.values(name)):
                 raise UsageError(
-                    f"{name}: got {_shown(value)}, expected one of the values swept: "
-                    f"{', '.join(_shown(each) for each in self.values(name))}"
+                    f"{name}: got {shown(value)}, expected one of the values swept: "
+                    f"{', '.join(shown(each) for each in self.values(name))}"
                 )
         rows = (
             row
             for row in self.rows
-            if all(_same(row.settings[name], value) for name, value in wanted.items())
+            if all(same(row.settings[name], value) for name, value in wanted.items())
         )
         return replace(self, rows=tuple(rows))
 
@@ -91,6 +101,30 @@ class SweepTable:
                 records.append({"seed": None, "seconds": None, **row.settings, "error": row.error})
         return records
 
+    def save(self, folder: str | os.PathLike[str], *, scores: Measurement | None = None) -> Path:
+        """Write the pictures as PNG files, `sweep.json` and the page `index.html`.
+
+        The page shows the pictures as a grid: the setting varied last runs across, the one before
+        it down, others make sections. It needs no network and no script.
+        scores: what `measure` gave for this table; it stands under the pictures and in the JSON.
+
+        Returns the folder. Raises `UsageError` if it holds another sweep or cannot be written to,
+        and for the scores of another table.
+        """
+        if self.about is None:
+            raise UsageError("save: this table was not made by sweep, so nothing says what it is")
+        measured = None if scores is None else _score_rows(scores, self)
+        store = open_folder(folder, self.about, {name: self.values(name) for name in self.varied})
+        done = 0
+        for row in self.rows:
+            own = None if measured is None else measured[done : done + len(row.portraits)]
+            store.keep(row.settings, row.portraits, row.error, own)
+            done += len(row.portraits)
+        order = [row.settings for row in self.rows]
+        store.write(order)
+        store.write_page(order)
+        return store.folder
+
     def __repr__(self) -> str:
         sizes = " x ".join(f"{len(self.values(name))} {name}" for name in self.varied)
         failed = f", {len(self.failures)} failed" if self.failures else ""
@@ -102,6 +136,7 @@ def sweep(
     model: Any,
     *inputs: Any,
     vary: Mapping[str, Iterable[Any]],
+    folder: str | os.PathLike[str] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> SweepTable:
@@ -112,12 +147,23 @@ def sweep(
     `guidance_scale`, `negative_prompt`, ... of `Sampling`). Everything else is held, the seed
     too, so that two neighbours differ in one thing only. The first name changes slowest.
 
+    Cells that one call can draw are drawn in one call. Those of `control_to_image` that differ in
+    how the condition holds (`scale`, `start`, `end`, `guess_mode`) share the steps in which they
+    are alike, with the pixels of single calls; seeds that follow each other make one batch, which
+    agrees with single calls up to rounding, as in `text_to_image`.
+    `on_step(done, total)` is called after every such call.
+
     All settings are checked before the first picture is made. A combination that fails then is
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
-    the first failure is raised. `on_step(done, total)` is called after every combination.
+    the first failure is raised.
 
+    folder: where every finished cell is written at once, as PNG files and in `sweep.json`. The same
+        sweep with the same folder, whole or broken off, computes only what is missing or failed;
+        values may be added. The page `index.html` comes last.
+
+    Warns how long it will take, after the first cells, where that is more than two minutes.
     Raises `UsageError` for an unknown name (near matches are named), no values, values given
-    twice, and settings out of range.
+    twice, settings out of range, and a folder of another sweep.
 
     >>> table = sweep(text_to_image, model, "a smiling man", Sampling(seed=3),
     ...               vary={"num_inference_steps": [5, 25], "guidance_scale": [1.0, 5.0]})
@@ -130,96 +176,99 @@ def sweep(
     combinations = [
         dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
     ]
-    calls = [with_settings(held, chosen) for chosen in combinations]
-    rows: list[SweepRow] = []
-    failures: list[Exception] = []
-    for chosen, arguments in zip(combinations, calls, strict=True):
-        try:
-            rows.append(SweepRow(chosen, list(function(**arguments))))
-        except Exception as failure:  # whatever happened in one cell, the others are still wanted
-            failures.append(failure)
-            rows.append(SweepRow(chosen, [], _one_line(failure)))
-        if on_step is not None:
-            on_step(len(rows), len(calls))
-    if failures and len(failures) == len(rows):
+    about = about_sweep(function, held, setting_names(held), tuple(values))
+    store = None if folder is None else open_folder(folder, about, values)
+    outcomes = _run_cells(function, held, combinations, store, on_step)
+    rows = tuple(_row(*each) for each in zip(combinations, outcomes, strict=True))
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if failures and len(failures) == len(outcomes):
         raise failures[0]
-    table = SweepTable(tuple(rows), tuple(values))
+    table = SweepTable(rows, tuple(values), about)
     if failures:
         told = "; ".join(f"{_named(row.settings)}: {row.error}" for row in table.failures[:3])
-        warnings.warn(f"{len(failures)} of {len(rows)} failed: {told}", stacklevel=2)
+        warnings.warn(f"{len(failures)} of {len(outcomes)} failed: {told}", stacklevel=2)
     return table
 
 
-# --- a call whose settings can be varied by name -------------------------------------------------
+def _run_cells(
+    function: Callable[..., list[Portrait]],
+    held: Mapping[str, Any],
+    combinations: Sequence[dict[str, Any]],
+    store: SweepFolder | None,
+    on_step: Callable[[int, int], None] | None,
+) -> list[list[Portrait] | Exception]:
+    """What came of each combination; with a folder, only those that it lacks are computed."""
+    calls = [with_settings(held, chosen) for chosen in combinations]
+    outcomes: dict[int, list[Portrait] | Exception] = {}
+    if store is not None:
+        store.write(combinations)  # a folder that takes no files is found out before the work
+        loaded = {cell: store.load(chosen) for cell, chosen in enumerate(combinations)}
+        outcomes = {cell: portraits for cell, portraits in loaded.items() if portraits is not None}
+    missing = [cell for cell in range(len(calls)) if cell not in outcomes]
+    clock = _Clock(len(missing), store is not None)
+    for block in make_blocks(function, held, combinations, calls, missing):
+        for cell, outcome in draw_block(function, block, calls):
+            outcomes[cell] = outcome
+            if store is not None:
+                row = _row(combinations[cell], outcome)
+                store.keep(row.settings, row.portraits, row.error)
+                store.write(combinations)
+        clock.tick(sum(map(len, block)))
+        if on_step is not None:
+            on_step(len(outcomes), len(calls))
+    if store is not None:
+        store.write_page(combinations)
+    return [outcomes[cell] for cell in range(len(calls))]
 
 
-def bind_call(
-    function: Callable[..., Any],
-    inputs: Sequence[Any],
-    settings: Mapping[str, Any],
-    later: Iterable[str] = (),
-) -> dict[str, Any]:
-    """Return all arguments of `function(*inputs, **settings)` by name, defaults included.
-
-    Arguments named in `later` may be missing: they are None until `with_settings` fills them.
-    Raises `UsageError` if the function cannot be called like this.
-    """
-    signature = inspect.signature(function)
-    name = getattr(function, "__name__", "function")
-    parameters = signature.parameters.values()
-    if any(parameter.kind not in NAMED for parameter in parameters):
-        raise UsageError(f"{name}{signature}: expected a function whose parameters all have names")
-    for given in settings:
-        _check_name(given, tuple(signature.parameters))
-    try:
-        bound = signature.bind_partial(*inputs, **settings)
-    except TypeError as problem:
-        raise UsageError(f"{name}: {problem}") from None
-    bound.apply_defaults()
-    arguments = {**dict.fromkeys(later), **bound.arguments}
-    for argument in later:
-        if is_dataclass(arguments[argument]):  # it slipped into the place of what is varied
-            value = _shown(arguments[argument])
-            raise UsageError(
-                f"{name}: {argument} is varied, yet got {value}; give that by its name"
-            )
-    missing = [each.name for each in parameters if each.name not in arguments]
-    if missing:
-        raise UsageError(f"{name}: missing {', '.join(missing)}")
-    return {each.name: arguments[each.name] for each in parameters}
+# --- what is said of it ---------------------------------------------------------------------------
 
 
-def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """What can be varied in a call: name -> the argument that it belongs to.
+class _Clock:
+    """Says once how long a sweep will take, if that is long."""
 
-    These are the arguments themselves, but for the settings records (dataclasses such as
-    `Sampling`), of which it is the fields. The first argument is the model: a whole, no record.
-    """
-    model, *others = arguments
-    names = {name: name for name in arguments if name != "on_step"}
-    for owner in others:
-        if is_dataclass(arguments[owner]):
-            for field in fields(arguments[owner]):
-                names.setdefault(field.name, owner)
-    return names
+    def __init__(self, total: int, kept: bool) -> None:
+        self.total, self.kept, self.done = total, kept, 0
+        self.started_s = time.monotonic()
 
-
-def get_setting(arguments: Mapping[str, Any], name: str) -> Any:
-    """The value of one setting of a bound call."""
-    owner = setting_names(arguments)[name]
-    return arguments[owner] if owner == name else getattr(arguments[owner], name)
+    def tick(self, cells: int) -> None:
+        """Some cells are finished; the warning is for the one who called `sweep`."""
+        first = self.done == 0
+        self.done += cells
+        rest_s = (time.monotonic() - self.started_s) / self.done * (self.total - self.done)
+        if first and rest_s > LONG_S:
+            hint = "" if self.kept else "; with folder=... nothing finished is lost if you stop it"
+            cells_told = f"{self.total} cells: about {_duration(rest_s)} to go"
+            warnings.warn(cells_told + hint, stacklevel=4)
 
 
-def with_settings(arguments: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments with some settings replaced; records check their new fields."""
-    owners = setting_names(arguments)
-    changed = dict(arguments)
-    whole = {name: value for name, value in chosen.items() if owners[name] == name}
-    changed.update(whole)
-    for owner in {owners[name] for name in chosen if name not in whole}:
-        parts = {name: value for name, value in chosen.items() if owners[name] == owner}
-        changed[owner] = replace(changed[owner], **parts)
-    return changed
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.0f} hours"
+
+
+def _row(settings: dict[str, Any], outcome: list[Portrait] | Exception) -> SweepRow:
+    if isinstance(outcome, Exception):
+        return SweepRow(settings, [], _one_line(outcome))
+    return SweepRow(settings, outcome)
+
+
+def _score_rows(scores: Measurement, table: SweepTable) -> list[dict[str, Any]]:
+    """The figures of each portrait; raises `UsageError` for the scores of another table."""
+    if len(scores.rows) != len(table.portraits) or set(scores.varied) - set(table.varied):
+        raise UsageError(
+            f"scores: got {len(scores.rows)} rows, expected those of measure(table), "
+            f"{len(table.portraits)}; try table.save(folder, scores=measure(table, ...))"
+        )
+    beside = {"portrait", "seed", *table.varied}
+    return [
+        {
+            name: value
+            for name, value in row.items()
+            if name not in beside and (value is None or isinstance(value, int | float))
+        }
+        for row in scores.rows
+    ]
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -231,10 +280,10 @@ def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dic
         raise UsageError('vary: got nothing, expected e.g. {"num_inference_steps": [5, 10, 20]}')
     checked: dict[str, list[Any]] = {}
     for name, given in vary.items():
-        _check_name(name, tuple(names))
+        check_name(name, tuple(names))
         if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
             raise UsageError(
-                f"vary: {name}: got {_shown(given)}, expected a list; try [{_shown(given)}]"
+                f"vary: {name}: got {shown(given)}, expected a list; try [{shown(given)}]"
             )
         plain = given.tolist() if hasattr(given, "tolist") else given  # numpy numbers -> Python's
         values = list(plain)
@@ -242,9 +291,7 @@ def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dic
             raise UsageError(f"vary: {name}: got no values, expected one or more")
         twice = [value for index, value in enumerate(values) if _known(value, values[:index])]
         if twice:
-            raise UsageError(
-                f"vary: {name}: got {_shown(twice[0])} twice, expected each value once"
-            )
+            raise UsageError(f"vary: {name}: got {shown(twice[0])} twice, expected each value once")
         checked[name] = values
     return checked
 
@@ -259,32 +306,12 @@ def _check_ranges(
                 check_number(function, name, value, RANGES[name])
 
 
-def _check_name(name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
-        )
-        raise UsageError(f"unknown setting {name!r}: {hint}")
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality for settings; pictures and arrays are the same only if they are one object."""
-    plain = (str, int, float, bool, tuple, type(None))
-    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
-
-
 def _known(value: Any, values: Iterable[Any]) -> bool:
-    return any(_same(value, other) for other in values)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return any(same(value, other) for other in values)
 
 
 def _named(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_shown(value)}" for name, value in settings.items())
+    return ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
 
 
 def _one_line(failure: Exception) -> str:

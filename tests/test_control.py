@@ -526,3 +526,64 @@ def test_control_has_sliders_and_can_be_swept(steered, edges):
         pl.control_to_image, steered, edges, PROMPT, sampling, vary={"scale": [0.5, 1.0]}
     )
     assert [p.recipe["controlnet_conditioning_scale"] for p in table.portraits] == [0.5, 1.0]
+
+
+# --- sweeps --------------------------------------------------------------------------------------
+
+
+def test_a_sweep_over_the_ends_shares_the_first_steps(steered, edges):
+    sampling = replace(QUICK, num_inference_steps=30)
+    ends = [0.25, 0.5, 0.75, 1.0]
+    with (
+        counting_calls(pl.load_controlnet(steered).trunk) as controlled,
+        counting_calls(steered.pipeline.unet) as denoised,
+    ):
+        table = pl.sweep(pl.control_to_image, steered, edges, PROMPT, sampling, vary={"end": ends})
+    assert (len(controlled), len(denoised)) == (30, 76)
+    assert [p.recipe["control_guidance_end"] for p in table.portraits] == ends
+    assert len({p.image.tobytes() for p in table.portraits}) == 4
+
+
+def test_cells_of_a_sweep_have_the_pixels_of_single_calls(steered, edges):
+    vary = {"start": [0.0, 0.5], "seed": [3, 5], "scale": [0.4, 0.8]}
+    with counting_calls(steered.pipeline.unet) as denoised:
+        table = pl.sweep(pl.control_to_image, steered, edges, PROMPT, QUICK, vary=vary)
+    # A seed: two scales from the first step on, and three steps that both late starts share.
+    assert len(denoised) == 2 * (6 + 6 + 3 + 3 + 3)
+    for row in table.rows:
+        control = pl.Control(scale=row.settings["scale"], start=row.settings["start"])
+        sampling = replace(QUICK, seed=row.settings["seed"])
+        (alone,) = pl.control_to_image(steered, edges, PROMPT, sampling, control)
+        assert row.portraits[0].image == alone.image
+        assert row.portraits[0].recipe | {"seconds": 0} == alone.recipe | {"seconds": 0}
+
+
+def test_seeds_that_follow_each_other_are_one_batch_with_the_variants(steered, edges):
+    vary = {"seed": [3, 5, 7, 20], "end": [0.5, 1.0]}
+    sampling = replace(QUICK, num_images=2, guidance_scale=1.0)
+    with (
+        counting_calls(pl.load_controlnet(steered).trunk) as controlled,
+        counting_calls(steered.pipeline.unet) as denoised,
+    ):
+        table = pl.sweep(pl.control_to_image, steered, edges, PROMPT, sampling, vary=vary)
+    assert controlled == [6] * 6 + [2] * 6
+    assert denoised == [6] * 9 + [2] * 9
+    seeds = [portrait.recipe["seed"] for portrait in table.portraits]
+    assert seeds == [3, 4, 3, 4, 5, 6, 5, 6, 7, 8, 7, 8, 20, 21, 20, 21]
+    for row in table.rows:
+        alone = pl.control_to_image(
+            steered, edges, PROMPT,
+            replace(sampling, seed=row.settings["seed"]), pl.Control(end=row.settings["end"]),
+        )  # fmt: skip
+        assert_same(row.portraits, [pixels(portrait) for portrait in alone])
+    again = pl.rerun(table.rows[3].portraits[1], steered, condition=edges)
+    assert again.image == table.rows[3].portraits[1].image
+
+
+def test_a_cell_that_fails_among_some_drawn_together_fails_alone(steered, edges):
+    controls = [pl.Control(), [pl.Control()] * 2, "strong"]
+    with pytest.warns(UserWarning, match="2 of 3 failed.*for 1 conditions.*got 'strong'"):
+        table = pl.sweep(
+            pl.control_to_image, steered, edges, PROMPT, QUICK, vary={"control": controls}
+        )
+    assert [len(row.portraits) for row in table.rows] == [1, 0, 0]

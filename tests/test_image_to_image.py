@@ -137,6 +137,31 @@ def test_a_sweep_over_strengths_encodes_picture_and_prompt_once(mini, photo):
     assert table.portraits[1].image == alone.image
 
 
+def test_a_sweep_looks_for_the_face_once(mini, astronaut, tmp_path, monkeypatch):
+    looked = []
+
+    def counted(picture):
+        looked.append(picture.size)
+        return find_faces(picture)
+
+    monkeypatch.setattr("portraitlib.pictures.find_faces", counted)
+    fresh = replace(mini, ready_pictures=OrderedDict())
+    wide, path = astronaut.crop((0, 0, 512, 400)), tmp_path / "wide.png"
+    wide.save(path)
+    for image in (wide, path):
+        table = pl.sweep(
+            pl.image_to_image, fresh, image, PROMPT, QUICK, vary={"strength": [0.2, 0.6, 1.0]}
+        )
+        (alone,) = pl.image_to_image(mini, wide, PROMPT, QUICK, strength=0.6)
+        assert table.portraits[1].image == alone.image
+        assert len(looked) == 2  # once for the sweep, once for the other model
+        looked.clear()
+        mini.ready_pictures.clear()
+    wide.putpixel((0, 0), (255, 0, 0))  # another picture in the same place
+    pl.image_to_image(fresh, wide, PROMPT, QUICK)
+    assert len(looked) == 1
+
+
 def test_a_model_keeps_only_the_last_pictures(mini):
     from portraitlib import latents
 

@@ -15,19 +15,20 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
-    ("settings", "portrait", "device", "address", "model_files", "presets", "face"),
+    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face"),
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    ("photo_set", "photos", "contact_sheet", "subject", "pictures"),
+    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images", "dreambooth"),
-    ("sweep", "measure", "measurement", "cost")
+    ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
-    ("gallery", "execution", "batch", "studio", "cli"),
+    ("execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
-    *("settings", "portrait", "sheet", "show", "sweep", "address", "gallery", "batch", "cli"),
+    *("settings", "portrait", "calls", "sheet", "show", "sweep", "address", "gallery", "batch"),
+    *("cli", "sweep_cells", "sweep_folder", "sweep_page"),
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),

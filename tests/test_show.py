@@ -119,6 +119,23 @@ def test_what_no_edge_names_stands_side_by_side_in_the_cell():
     assert len(figure.axes) == 6
 
 
+def test_a_third_setting_makes_pages_one_below_another():
+    vary = {"seed": [1, 2], "guidance_scale": [1.0, 5.0], "num_inference_steps": [5, 10, 20]}
+    table = sweep(draw, None, "a man", Sampling(), vary=vary)
+    figure = show_table(table, title="all")
+    assert len(figure.axes) == 12
+    assert where(figure, "seed 1")[1] > where(figure, "guidance 5")[1] > where(figure, "seed 2")[1]
+    assert texts(figure).count("steps 20") == texts(figure).count("guidance 1") == 2
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert not any(one.overlaps(two) for one in boxes for two in boxes if one is not two)
+    assert all(box.y0 >= 0 and box.y1 <= 1 for box in boxes)
+    turned = show_table(table, pages="num_inference_steps")
+    assert texts(turned).count("steps 5") == 1
+    assert texts(turned).count("seed 2") == 3
+    one = show_table(table.select(seed=1), rows="guidance_scale", columns="num_inference_steps")
+    assert len(one.axes) == 6
+
+
 def test_long_prompts_are_wrapped_and_no_word_is_lost():
     table = sweep(draw, None, sampling=Sampling(num_images=2), vary={"prompt": ["a man", LONG]})
     figure = show_table(table, rows="prompt", columns="seed")

@@ -177,6 +177,24 @@ def test_progress_counts_the_combinations():
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_seeds_that_follow_each_other_are_one_batch(mini):
+    from test_generate import counting_calls, pixels
+
+    from portraitlib.generate import text_to_image
+
+    quick = Sampling(num_inference_steps=2, size_px=64, guidance_scale=1.0)
+    vary = {"seed": range(18), "prompt": ["a man", "a boy"]}
+    with counting_calls(mini.pipeline.unet) as denoised:
+        table = sweep(text_to_image, mini, sampling=quick, vary=vary)
+    assert denoised == [16, 16, 2, 2] * 2  # no more than 16 in one batch
+    for row in table.rows[::7]:
+        one = dataclasses.replace(quick, seed=row.settings["seed"])
+        (alone,) = text_to_image(mini, row.settings["prompt"], one)
+        difference = np.abs(pixels(row.portraits[0]) - pixels(alone))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3
+
+
 def test_a_sweep_of_the_embedded_model_gives_the_pictures_of_single_calls(mini):
     from portraitlib.generate import text_to_image
 

@@ -1,0 +1,140 @@
+"""Calls whose settings can be varied by name, and calls that draw several cells of a sweep at once.
+
+Knows no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from portraitlib.portrait import Portrait
+from portraitlib.settings import Control, Sampling, UsageError
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True)
+class Together:
+    """What one call of a function can draw of several cells of a sweep.
+
+    most_images: arguments -> how many pictures one batch may hold. The function takes a `sampling`,
+        and draws picture i of a batch from seed + i.
+    variants: how it shares steps among several values of one argument; None if it does not.
+    """
+
+    most_images: Callable[[Mapping[str, Any]], int]
+    variants: Variants | None = None
+
+
+@dataclass(frozen=True)
+class Variants:
+    """How one call draws what a function draws with several values of one argument.
+
+    draw: the same arguments, but `many` in place of `argument`: a list of its values; gives a list
+        of portraits for each, the same pixels as apart.
+    kin: value -> key; only values of one key have something to share.
+    """
+
+    argument: str
+    many: str
+    draw: Callable[..., list[list[Portrait]]]
+    kin: Callable[[Any], Hashable]
+
+
+# Function -> what shares computation among its calls; the module of the function adds its own.
+TOGETHER: dict[Callable[..., Any], Together] = {}
+
+
+def bind_call(
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    settings: Mapping[str, Any],
+    later: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Return all arguments of `function(*inputs, **settings)` by name, defaults included.
+
+    Arguments named in `later` may be missing: they are None until `with_settings` fills them.
+    Raises `UsageError` if the function cannot be called like this.
+    """
+    signature = inspect.signature(function)
+    name = getattr(function, "__name__", "function")
+    parameters = signature.parameters.values()
+    if any(parameter.kind not in NAMED for parameter in parameters):
+        raise UsageError(f"{name}{signature}: expected a function whose parameters all have names")
+    for given in settings:
+        check_name(given, tuple(signature.parameters))
+    try:
+        bound = signature.bind_partial(*inputs, **settings)
+    except TypeError as problem:
+        raise UsageError(f"{name}: {problem}") from None
+    bound.apply_defaults()
+    arguments = {**dict.fromkeys(later), **bound.arguments}
+    for argument in later:
+        record = isinstance(arguments[argument], Sampling | Control)
+        # A record where another input belongs slipped into the place of what is varied.
+        if record and type(arguments[argument]) is not type(signature.parameters[argument].default):
+            value = shown(arguments[argument])
+            raise UsageError(
+                f"{name}: {argument} is varied, yet got {value}; give that by its name"
+            )
+    missing = [each.name for each in parameters if each.name not in arguments]
+    if missing:
+        raise UsageError(f"{name}: missing {', '.join(missing)}")
+    return {each.name: arguments[each.name] for each in parameters}
+
+
+def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What can be varied in a call: name -> the argument that it belongs to.
+
+    These are the arguments themselves, but for the settings records (dataclasses such as
+    `Sampling`), of which it is the fields. The first argument is the model: a whole, no record.
+    """
+    model, *others = arguments
+    names = {name: name for name in arguments if name != "on_step"}
+    for owner in others:
+        if is_dataclass(arguments[owner]):
+            for field in fields(arguments[owner]):
+                names.setdefault(field.name, owner)
+    return names
+
+
+def get_setting(arguments: Mapping[str, Any], name: str) -> Any:
+    """The value of one setting of a bound call."""
+    owner = setting_names(arguments)[name]
+    return arguments[owner] if owner == name else getattr(arguments[owner], name)
+
+
+def with_settings(arguments: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with some settings replaced; records check their new fields."""
+    owners = setting_names(arguments)
+    changed = dict(arguments)
+    whole = {name: value for name, value in chosen.items() if owners[name] == name}
+    changed.update(whole)
+    for owner in {owners[name] for name in chosen if name not in whole}:
+        parts = {name: value for name, value in chosen.items() if owners[name] == owner}
+        changed[owner] = replace(changed[owner], **parts)
+    return changed
+
+
+def check_name(name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
+        )
+        raise UsageError(f"unknown setting {name!r}: {hint}")
+
+
+def shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality for settings; pictures and arrays are the same only if they are one object."""
+    plain = (str, int, float, bool, tuple, type(None))
+    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
