@@ -197,8 +197,8 @@ def _bench(chosen: argparse.Namespace) -> None:
     rows: dict[str, float] = {}
 
     def row(name: str, seconds: float) -> None:
-        rows[name] = round(seconds, 3)
-        _say(f"  {name:<44}{seconds:8.2f} s")
+        rows[name] = round(seconds, 4)
+        _say(f"  {name:<44}{seconds:9.3f} s")
 
     def draw(count: int) -> list[pl.Portrait]:
         sampling = pl.Sampling(num_images=count, num_inference_steps=25)
