@@ -136,6 +136,16 @@ def test_the_drawn_subject_is_more_like_itself_than_strangers_are():
     assert own > strange
 
 
+@pytest.mark.slow
+def test_a_portrait_of_a_stranger_whom_the_same_words_describe_is_at_the_floor(mini):
+    words = "portrait of a young indian man, curly hair, trimmed beard, glasses, jawline"
+    strangers = pl.text_to_image(mini, words, pl.Sampling(seed=100, num_images=12))
+    measured = pl.measure(strangers, pl.subject_photos(held_out=True))
+    low, high = measured["likeness"].interval
+    assert low <= 0.1 and high < 0.5 and abs(measured["likeness"].mean) < 0.25
+    assert 0.3 < measured["strangers_less_alike"].mean < 0.7
+
+
 # --- edges ---------------------------------------------------------------------------------------
 
 
