@@ -53,6 +53,14 @@ DEMO: dict[str, dict[str, Any]] = {
         "num_seeds": 2,
         "strengths": [0.3, 0.6, 0.9],
     },
+    "06_controlnet": {
+        "model_name": "mini",
+        "num_images": 2,
+        "num_seeds": 2,
+        "step_counts": [5, 10, 20],
+        "scales": [0.0, 0.5, 1.0],
+        "ends": [0.5, 1.0],
+    },
 }
 
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
