@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,22 +10,14 @@ from PIL import Image
 from portraitlib.face import Face, aside
 
 
-@cache
-def _judge() -> Any:
-    from portraitlib.mini.judge import limits_of, load_judge
-
-    judge, notes = load_judge()
-    return judge, limits_of(notes)
-
-
 def find_in_drawing(image: Image.Image) -> list[Face]:
     """The face of a portrait of the embedded model's world; none if it is not coherent."""
-    from portraitlib.mini.judge import coherent, read
+    from portraitlib.mini.judge import coherent, limits_of, read, shipped_judge
     from portraitlib.mini.world import LANDMARKS
 
-    judge, limits = _judge()
+    judge, notes = shipped_judge()
     reading = read(judge, _judged(image)[None])
-    if not coherent(reading, limits)[0]:
+    if not coherent(reading, limits_of(notes))[0]:
         return []
     places = reading.landmarks[0] * np.array(image.size)
     marks = {n: (float(x), float(y)) for n, (x, y) in zip(LANDMARKS, places, strict=True)}
@@ -45,13 +35,6 @@ def find_in_drawing(image: Image.Image) -> list[Face]:
     return [Face(box, head, marks, yaw)]
 
 
-@cache
-def _likeness() -> Any:
-    from portraitlib.mini.likeness import load_likeness
-
-    return load_likeness()[0]
-
-
 def _judged(image: Image.Image) -> np.ndarray:
     """The picture as the embedded model's judge and encoder see it, (96, 96, 3) uint8."""
     from portraitlib.mini.judge import SIZE_PX
@@ -62,7 +45,7 @@ def _judged(image: Image.Image) -> np.ndarray:
 
 def embed_drawn(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
     """(pairs, 64) by the encoder of the embedded model's world, for faces by `find_in_drawing`."""
-    from portraitlib.mini.likeness import NUMBERS, embed
+    from portraitlib.mini.likeness import NUMBERS, embed, shipped_likeness
     from portraitlib.mini.world import LANDMARKS
 
     if not pairs:
@@ -71,7 +54,7 @@ def embed_drawn(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
         [np.divide(face.landmarks[name], image.size) for name in LANDMARKS] for image, face in pairs
     ]
     images = np.stack([_judged(image) for image, _ in pairs])
-    return embed(_likeness(), images, np.array(marks, np.float32))
+    return embed(shipped_likeness(), images, np.array(marks, np.float32))
 
 
 def drawn_strangers(pictures: Sequence[Image.Image] = ()) -> np.ndarray:

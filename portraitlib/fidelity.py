@@ -78,19 +78,12 @@ def _check_known(prompt: str) -> None:
         )
 
 
-@cache
-def _judge() -> Any:
-    from portraitlib.mini.judge import load_judge
-
-    return load_judge()[0]
-
-
 def _read(images: Sequence[Image.Image]) -> Reading:
-    from portraitlib.mini.judge import SIZE_PX, read
+    from portraitlib.mini.judge import SIZE_PX, read, shipped_judge
 
     size = (SIZE_PX, SIZE_PX)
     small = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR) for image in images]
-    return read(_judge(), np.stack([np.asarray(image) for image in small]))
+    return read(shipped_judge()[0], np.stack([np.asarray(image) for image in small]))
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,12 @@ def load_judge(folder: Path = WEIGHTS) -> tuple[Judge, dict[str, Any]]:
     )
     judge = judge.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return judge, json.loads((folder / "judge.json").read_text())
+
+
+@cache
+def shipped_judge() -> tuple[Judge, dict[str, Any]]:
+    """`load_judge` of the package's own weights, loaded once."""
+    return load_judge()
 
 
 def limits_of(notes: dict[str, Any]) -> Limits:

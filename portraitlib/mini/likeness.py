@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,12 @@ def load_likeness(folder: Path = WEIGHTS) -> tuple[LikenessEncoder, dict[str, An
     encoder.load_state_dict(plain, strict=False)
     notes = json.loads((folder / "likeness.json").read_text())
     return _ready(encoder), notes
+
+
+@cache
+def shipped_likeness() -> LikenessEncoder:
+    """The encoder of the package's own weights, loaded once."""
+    return load_likeness()[0]
 
 
 def main(arguments: list[str] | None = None) -> None:

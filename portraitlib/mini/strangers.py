@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from .drawings import GROUPS, HELD_OUT
-from .judge import load_judge, read
-from .likeness import DRAWN_PX, embed, load_likeness
+from .judge import read, shipped_judge
+from .likeness import DRAWN_PX, embed, shipped_likeness
 from .people import random_person, random_shot
 from .words import PHRASES, Look, random_look
 from .world import draw
@@ -24,7 +24,7 @@ def describe(images: np.ndarray) -> tuple[str, ...]:
 
     images: (n, height, width, 3) uint8.
     """
-    looks = read(load_judge()[0], images).looks
+    looks = read(shipped_judge()[0], images).looks
     columns = [looks[:, GROUPS.index(group)] for group in DESCRIPTION]
     modes = [int(np.bincount(column).argmax()) for column in columns]
     return tuple(list(PHRASES[g])[mode] for g, mode in zip(DESCRIPTION, modes, strict=True))
@@ -37,8 +37,7 @@ def strangers(description: tuple[str, ...]) -> np.ndarray:
     description: as `describe` gives it; empty for people of any description.
     The shots are photorealistic; place, clothes, expression, pose and light differ.
     """
-    judge, _ = load_judge()
-    encoder, _ = load_likeness()
+    judge, _ = shipped_judge()
     said = dict(zip(DESCRIPTION, description, strict=True)) if description else {}
     rng = np.random.default_rng(SEED)
     images = np.stack(
@@ -47,7 +46,7 @@ def strangers(description: tuple[str, ...]) -> np.ndarray:
             for _ in range(STRANGERS)
         ]
     )
-    points = embed(encoder, images, read(judge, images).landmarks)
+    points = embed(shipped_likeness(), images, read(judge, images).landmarks)
     points.flags.writeable = False  # one array for all who ask
     return points
 
