@@ -22,7 +22,7 @@ from torch import nn
 from .drawings import GROUPS, Drawings, make_drawings, read_drawings
 from .people import PERSON_NUMBERS
 from .spoil import break_pictures, soften
-from .training import Average, Muon, Progress, load_state, rate_at, save_state
+from .training import Average, Muon, load_state, train_small
 from .visible import visible_codes
 from .words import PHRASES
 from .world import LANDMARKS
@@ -318,25 +318,11 @@ def train_judge(folder: Path, drawings: Drawings, steps: int = STEPS) -> None:
     """Train for `steps` steps in all, going on from the state in `folder`."""
     torch.manual_seed(0)
     judge = Judge().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(judge)
-    average = Average(judge, 0.995)
-    note = load_state(folder, judge, average, optimizer)
-    progress = Progress("judge", steps, curve=note.get("curve", []))
-    for step in range(note.get("step", 0), steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * rate_at(step, steps, decay=0.5)
-        loss, figures = _loss(judge, drawings, np.random.default_rng((2, step)))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(judge.parameters(), 2.0)
-        optimizer.step()
-        average.update()
-        if step % 10 == 0 or step == steps - 1:
-            progress(step, **figures)
-        if step % 50 == 49 or step == steps - 1:
-            save_state(
-                folder, judge, average, optimizer, {"step": step + 1, "curve": progress.curve}
-            )
+
+    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        return _loss(judge, drawings, np.random.default_rng((2, step)))
+
+    train_small(folder, "judge", judge, _optimizer(judge), loss, steps, RATE)
 
 
 def _optimizer(judge: Judge) -> Muon:

@@ -26,7 +26,7 @@ from torch import nn
 
 from .people import PERSON_NUMBERS, Person, random_person, random_shot
 from .spoil import soften
-from .training import Average, Muon, Progress, load_state, rate_at, save_state
+from .training import Average, Muon, load_state, train_small
 from .words import STYLES, Look, random_look
 from .world import LANDMARKS, draw
 
@@ -247,24 +247,11 @@ def train_likeness(folder: Path, people: People, steps: int = STEPS) -> None:
     """Train for `steps` steps in all, going on from the state in `folder`."""
     torch.manual_seed(0)
     encoder = LikenessEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(encoder)
-    average = Average(encoder, 0.995)
-    note = load_state(folder, encoder, average, optimizer)
-    progress = Progress("likeness", steps, curve=note.get("curve", []))
-    for step in range(note.get("step", 0), steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * rate_at(step, steps, decay=0.5)
-        loss, figures = _loss(encoder, people, np.random.default_rng((6, step)))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 2.0)
-        optimizer.step()
-        average.update()
-        if step % 10 == 0 or step == steps - 1:
-            progress(step, **figures)
-        if step % 100 == 99 or step == steps - 1:
-            note = {"step": step + 1, "curve": progress.curve}
-            save_state(folder, encoder, average, optimizer, note)
+
+    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        return _loss(encoder, people, np.random.default_rng((6, step)))
+
+    train_small(folder, "likeness", encoder, _optimizer(encoder), loss, steps, RATE)
 
 
 def trained_likeness(folder: Path) -> LikenessEncoder:

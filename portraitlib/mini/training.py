@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,35 @@ class Progress:
             flush=True,
         )
         self.curve.append({"step": step, **figures})
+
+
+def train_small(
+    folder: Path,
+    name: str,
+    module: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_of: Callable[[int], tuple[torch.Tensor, dict[str, float]]],
+    steps: int,
+    rate: float,
+) -> None:
+    """Train a small network for `steps` steps in all, going on from the state in `folder`.
+
+    loss_of: step -> the loss and the figures to show; it follows from the step alone.
+    """
+    average = Average(module, 0.995)
+    note = load_state(folder, module, average, optimizer)
+    progress = Progress(name, steps, curve=note.get("curve", []))
+    for step in range(note.get("step", 0), steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * rate_at(step, steps, decay=0.5)
+        loss, figures = loss_of(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 2.0)
+        optimizer.step()
+        average.update()
+        if step % 10 == 0 or step == steps - 1:
+            progress(step, **figures)
+        if step % 50 == 49 or step == steps - 1:
+            note = {"step": step + 1, "curve": progress.curve}
+            save_state(folder, module, average, optimizer, note)
