@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
-    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face"),
+    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
+    + ("run_lock", "checkpoints", "optimizer_state"),
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery"),
@@ -32,7 +33,7 @@ TORCHLESS = (
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
-    *("estimates", "fidelity", "likeness"),
+    *("estimates", "fidelity", "likeness", "run_lock"),
 )
 HEAVY = (
     "torch",
