@@ -69,10 +69,10 @@ def load_optimizer(
             )
     try:
         remembered: dict[torch.Tensor, Any] = {
-            parameters[name]: _rebuild(saved, tensors, parameters[name].device)
+            parameters[name]: _rebuild(saved, tensors, parameters[name])
             for name, saved in state["state"].items()
         }
-        settings = [_rebuild(saved, tensors, torch.device("cpu")) for saved in state["groups"]]
+        settings = [_rebuild(saved, tensors, torch.empty(0)) for saved in state["groups"]]
     except KeyError as missing:
         raise UsageError(
             f"optimizer: got no tensor {missing}, expected it with its state"
@@ -122,14 +122,21 @@ def _flatten(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     )
 
 
-def _rebuild(value: Any, tensors: Mapping[str, torch.Tensor], device: torch.device) -> Any:
-    """The value that `_flatten` was given, tensors as copies on `device`; may raise KeyError."""
+def _rebuild(value: Any, tensors: Mapping[str, torch.Tensor], like: torch.Tensor) -> Any:
+    """The value that `_flatten` was given, its tensors copied to where the parameter `like` lies.
+
+    They get its layout in memory, which decides what loops compute with them, and so how they
+    round. May raise KeyError.
+    """
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
     if kind == "tensor":
-        return tensors[inner].to(device, copy=True)
+        saved = tensors[inner]
+        pattern = like if like.shape == saved.shape else saved
+        copied = torch.empty_like(pattern, dtype=saved.dtype, device=like.device)
+        return copied.copy_(saved)
     if kind == "dict":
-        return {key: _rebuild(each, tensors, device) for key, each in inner.items()}
-    listed = [_rebuild(each, tensors, device) for each in inner]
+        return {key: _rebuild(each, tensors, like) for key, each in inner.items()}
+    listed = [_rebuild(each, tensors, like) for each in inner]
     return tuple(listed) if kind == "tuple" else listed
