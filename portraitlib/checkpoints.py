@@ -165,7 +165,8 @@ def save_checkpoint(
 
     tensors: name -> tensor of any shape, on any device.  state: plain JSON values, keys are text.
     keep: how many of the newest whole ones stay, 1 or more.  kept: steps that stay besides.
-    Older ones go only when this one is on the disk; a step saved twice is the later one.
+    Older ones, whole by their sizes or not, go only when this one is on the disk. A step saved
+    twice is the later one.
 
     Raises UsageError if it cannot be written (the disk is full, say): then the earlier ones are
     as they were, and nothing half-written is left.
