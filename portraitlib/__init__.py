@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from portraitlib.adapters import Adapter
     from portraitlib.conditions import Condition, canny, make_condition
     from portraitlib.contact_sheet import show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
@@ -45,6 +46,7 @@ _HOMES = {
     "subject_photos": "subject",
     "PRESETS": "presets",
     "Preset": "presets",
+    "Adapter": "adapters",
     "Model": "models",
     "load_model": "models",
     "text_to_image": "generate",
@@ -67,6 +69,7 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "Adapter",
     "Condition",
     "Control",
     "Measurement",

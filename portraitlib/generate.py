@@ -279,7 +279,7 @@ def write_recipe(
         "model": model.name,
         "model_revision": model.revision,
         "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
-        "adapter": None,
+        "adapter": model.adapter_entries,
         "device": str(model.device),
         "dtype": model.dtype_name,
         "cpu_threads": torch.get_num_threads(),

@@ -15,9 +15,12 @@ from typing import Any
 import torch
 
 from portraitlib import model_files
+from portraitlib.adapter_files import PARTS
+from portraitlib.adapter_weights import Applied, changed_weights, check_base, copy_sharing
+from portraitlib.adapters import Adapter
 from portraitlib.device import free_memory_gb, has_accelerator, pick_device, pick_dtype
 from portraitlib.presets import Preset, find_preset
-from portraitlib.settings import UsageError
+from portraitlib.settings import RANGES, UsageError, check_number
 
 # The usual judge of whether a photograph shows what was asked (https://arxiv.org/abs/2104.08718).
 CLIP_SOURCE = "openai/clip-vit-large-patch14"
@@ -26,13 +29,14 @@ CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded model. `str(model)` is the line to print: "mini on cpu, float32".
+    """A loaded model. `str(model)` is the line to print: "mini on cpu, float32, jrdnpl at 0.8".
 
     pipeline: the diffusers StableDiffusionXLPipeline.
     revision: commit of the hub, or hash of a local folder's files.
     prompts, pictures: what was encoded last, filled by `prompts` and `generate`.
     ready_pictures: what was cut and resized last, filled by `generate`.
     controlnets: those that were loaded for it, filled by `controlnets`.
+    adapters: what was added to it, each with its scale. base: the model before that, or None.
     """
 
     pipeline: Any = field(repr=False)
@@ -46,9 +50,12 @@ class Model:
     pictures: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
     ready_pictures: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
     controlnets: dict[str, Any] = field(default_factory=dict, repr=False)
+    adapters: tuple[Applied, ...] = ()
+    base: Model | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        text = f"{self.name} on {self.device}, {self.dtype_name}"
+        named = [f"{adapter.name} at {scale:g}" for adapter, scale in self.adapters]
+        text = ", ".join([f"{self.name} on {self.device}, {self.dtype_name}", *named])
         return text + ", parts waiting in main memory" if self.offloaded else text
 
     @property
@@ -60,6 +67,53 @@ class Model:
     def size_multiple_px(self) -> int:
         """Width and height must be multiples of this: 8, and the size of a latent pixel."""
         return math.lcm(8, self.pipeline.vae_scale_factor)
+
+    @property
+    def adapter_entries(self) -> list[dict[str, Any]] | None:
+        """What recipes say of its adapters; None if it has none."""
+        return [adapter.entry(scale) for adapter, scale in self.adapters] or None
+
+    def with_adapter(self, adapter: Adapter, scale: float = 1.0) -> Model:
+        """This model with what an adapter has learnt; this one stays as it is.
+
+        scale: -2 to 2, how much of it; 0 is the model without. Several adapters add up.
+        The new model shares every tensor that no adapter changes, and draws as fast: the weights
+        themselves are changed, in float32, then cast back.
+
+        Warns of an adapter that was trained on another model. Raises UsageError for one that does
+        not fit, and for a scale out of range. LoRA: https://arxiv.org/abs/2106.09685.
+        """
+        if not isinstance(adapter, Adapter):
+            raise UsageError(
+                f"adapter: got {adapter!r}, expected what train_dreambooth made, or "
+                'Adapter.open("me.safetensors")'
+            )
+        scale = check_number("with_adapter", "scale", scale, RANGES["adapter_scale"])
+        adapted = _adapted(self.base or self, (*self.adapters, (adapter, scale)))
+        check_base(adapter, self.name, self.revision)
+        return adapted
+
+
+def _adapted(base: Model, adapters: tuple[Applied, ...]) -> Model:
+    """A model without adapters, with some."""
+    parts = {part: getattr(base.pipeline, part) for part in PARTS}
+    changed = changed_weights(parts, adapters, base.name)
+    if base.offloaded:  # the hooks that move a part belong to one pipeline, so all parts are new
+        parts["vae"] = base.pipeline.vae
+        changed = dict.fromkeys(parts, {}) | changed
+    with quiet_loading():
+        new_parts = {part: copy_sharing(parts[part], values) for part, values in changed.items()}
+    pipeline = sibling_pipeline(base, type(base.pipeline).__name__, **new_parts)
+    if base.offloaded:
+        pipeline.enable_model_cpu_offload(device=base.device)
+    other_words = any(changed.get(part) for part in PARTS if part != "unet")
+    return dataclasses.replace(
+        base,
+        pipeline=pipeline,
+        adapters=adapters,
+        base=base,
+        prompts=OrderedDict() if other_words else base.prompts,
+    )
 
 
 def load_model(

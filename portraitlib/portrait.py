@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
 
@@ -134,7 +137,14 @@ def read_recipe(source: Path, texts: dict[Any, Any]) -> dict[str, Any]:
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Write `content` beside `target`, then rename: readers see the old file or the new one.
+    """Write `content` to `target`, whole or not at all; raises UsageError as `whole_file` does."""
+    with whole_file(target) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[BinaryIO]:
+    """A file beside `target` to write to, renamed at the end: readers see the old one or the new.
 
     Raises UsageError in one line if the disk is full, the folder is read-only, and so on;
     then nothing new is left behind.
@@ -144,7 +154,7 @@ def write_whole(target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(beside, "xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, target)
@@ -160,8 +170,8 @@ def write_whole(target: Path, content: bytes) -> None:
 def parameters_text(recipe: dict[str, Any]) -> str:
     """The recipe in the text form of AUTOMATIC1111's web UI, which other tools read.
 
-    Prompt lines, then "Negative prompt: ..." lines, then one line of settings. What the recipe
-    lacks is left out.
+    Prompt lines, with "<lora:name:scale>" for each LoRA, then "Negative prompt: ..." lines, then
+    one line of settings. What the recipe lacks is left out.
 
     >>> parameters_text({"prompt": "a man", "num_inference_steps": 5, "seed": 1})
     'a man\\nSteps: 5, Seed: 1'
@@ -172,18 +182,26 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     sampler = SAMPLER_NAMES.get(str(scheduler), str(scheduler).removesuffix("Scheduler"))
     guidance_scale, strength = recipe.get("guidance_scale"), recipe.get("strength")
     library = versions.get("portraitlib")
+    adapters = [(_adapter_name(each), each) for each in recipe.get("adapter") or ()]
+    loras = [(name, each) for name, each in adapters if each.get("kind") != "full"]
+    hashes = ", ".join(f"{name}: {each['hash'][:12]}" for name, each in loras)
+    tuned = [
+        f" + {each['scale']:g} {name}" for name, each in adapters if each.get("kind") == "full"
+    ]
     settings = {
         "Steps": recipe.get("num_inference_steps"),
         "Sampler": scheduler and sampler,
         "CFG scale": None if guidance_scale is None else f"{guidance_scale:g}",
         "Seed": recipe.get("seed"),
         "Size": size_px and f"{size_px}x{size_px}",
-        "Model": recipe.get("model"),
+        "Model": recipe.get("model") and recipe["model"] + "".join(tuned),
         "Denoising strength": None if strength is None else f"{strength:g}",
         **_control_lines(recipe),
+        "Lora hashes": hashes or None,
         "Version": library and f"portraitlib {library}",
     }
-    lines = [_plain_prompt(recipe.get("prompt", ""))]
+    tags = [f"<lora:{name}:{each['scale']:g}>" for name, each in loras]
+    lines = [_plain_prompt(" ".join([recipe.get("prompt", ""), *tags]))]
     if recipe.get("negative_prompt"):
         lines.append("Negative prompt: " + _plain_prompt(recipe["negative_prompt"]))
     lines.append(
@@ -192,6 +210,11 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         )
     )
     return "\n".join(lines)
+
+
+def _adapter_name(entry: dict[str, Any]) -> str:
+    """What an adapter is called, without what readers take for the end of a name."""
+    return re.sub(r"[:,<>\n]", "", entry["identifier"]) or entry["hash"][:8]
 
 
 def _control_lines(recipe: dict[str, Any]) -> dict[str, str]:

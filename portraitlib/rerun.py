@@ -44,7 +44,7 @@ def rerun(
         knows them by their content only.
 
     Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something, or
-    another picture or condition than the recipe's.
+    another picture, condition or adapter than the recipe's.
     """
     recipe = recipe.recipe if isinstance(recipe, Portrait) else recipe
     _check_recipe(recipe)
@@ -57,6 +57,7 @@ def rerun(
         )
     inputs = {"image": _picture_of(recipe, image), "condition": _conditions_of(recipe, condition)}
     model = model or _model_of(recipe)
+    _check_adapters(recipe, model)
     again = DRAWN_AGAIN[recipe["function"]](model, recipe, batch, **inputs)[index]
     changed = _differences(recipe, again.recipe)
     if changed:
@@ -129,6 +130,12 @@ def _check_recipe(recipe: dict[str, Any]) -> None:
             f"recipe: expected one that {' or '.join(OWN_ENTRIES)} wrote, got {function!r}"
             + (f" without {', '.join(missing)}" if missing else "")
         )
+    entries = recipe["adapter"] or []
+    whole = {"identifier", "hash", "scale"}
+    if not isinstance(entries, list) or not all(whole <= set(entry) for entry in entries):
+        raise UsageError(
+            f"recipe: got {recipe['adapter']!r} as its adapter, expected a list of what each is"
+        )
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -188,11 +195,33 @@ def _conditions_of(recipe: dict[str, Any], condition: Any) -> list[Any] | None:
     return fitted
 
 
+def _check_adapters(recipe: dict[str, Any], model: Model) -> None:
+    """Raise UsageError unless the model holds what the recipe was drawn with, in any order."""
+
+    def plain(entries: Any) -> list[tuple[str, float]]:
+        return sorted((entry["hash"], entry["scale"]) for entry in entries or ())
+
+    if plain(recipe["adapter"]) != plain(model.adapter_entries):
+        raise UsageError(
+            f"recipe: drawn with {_told(recipe['adapter'])}, but the model holds "
+            f"{_told(model.adapter_entries)}; try model.with_adapter(adapter, scale) for each"
+        )
+
+
+def _told(entries: Any) -> str:
+    """Adapters as a recipe has them, in words."""
+    told = [
+        f"{entry['identifier']} ({entry['hash']}) at {entry['scale']:g}" for entry in entries or ()
+    ]
+    return "the adapter " + " and ".join(told) if told else "no adapter"
+
+
 def _model_of(recipe: dict[str, Any]) -> Model:
     """The model that a recipe names, on the recipe's device where that is here."""
-    if recipe.get("adapter") is not None:
+    if recipe["adapter"] is not None:
         raise UsageError(
-            f"recipe: drawn with the adapter {recipe['adapter']}; give the model with it loaded"
+            f"recipe: drawn with {_told(recipe['adapter'])}; try rerun(recipe, "
+            'load_model(...).with_adapter(Adapter.open("its file"), scale))'
         )
     from_hub = not str(recipe["model_revision"]).startswith("sha256:")
     revision = recipe["model_revision"] if from_hub else None

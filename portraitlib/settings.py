@@ -51,6 +51,7 @@ RANGES: dict[str, Range] = {
     "scale": Range(0.0, 2.0, "how hard a condition holds; 0: not at all", 0.7, whole=False),
     "start": Range(0.0, 1.0, "share of the steps", example=0.0, whole=False),
     "end": Range(0.0, 1.0, "share of the steps", example=1.0, whole=False),
+    "adapter_scale": Range(-2.0, 2.0, "how much of an adapter; 0: none", 1.0, whole=False),
     # Canny's own: a step from black to white has a gradient of 4 * 255 in each direction.
     "low_threshold": Range(0.0, 1000.0, "gradient, levels", example=100, whole=False),
     "high_threshold": Range(0.0, 1000.0, "gradient, levels", example=200, whole=False),

@@ -95,8 +95,11 @@ def plain(value: Any, name: str = "") -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if hasattr(value, "pipeline") and hasattr(value, "revision"):  # a Model
-        names = ("name", "revision", "dtype_name", "adapter")
-        return {each: plain(getattr(value, each, None)) for each in names}
+        named = {each: plain(getattr(value, each, None)) for each in ("name", "revision")}
+        named["dtype_name"] = plain(getattr(value, "dtype_name", None))
+        return {**named, "adapter": plain(getattr(value, "adapter_entries", None))}
+    if hasattr(value, "tensors") and hasattr(value, "hash"):  # an Adapter
+        return {"name": value.name, "adapter": value.hash}
     picture = value if isinstance(value, Image.Image) else getattr(value, "image", None)
     if isinstance(picture, Image.Image):
         beside = {key: getattr(value, key) for key in ("kind", "settings") if hasattr(value, key)}
@@ -250,6 +253,9 @@ def label(value: Any, name: str = "") -> str:
         told = [
             str(value[key]) for key in ("name", "kind", "file", "image", "array") if value.get(key)
         ]
+        added = value.get("adapter")  # of a Model: what was learnt on top of it, and how much
+        if isinstance(added, list):
+            told += [f"{each['identifier'] or each['hash'][:8]} {each['scale']}" for each in added]
         return ", ".join(text[:24] for text in told) or json.dumps(value)
     if isinstance(value, float):
         return f"{value:.3g}"

@@ -15,8 +15,10 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
-    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face"),
+    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
+    + ("kohya_keys",),
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
+    + ("adapter_files", "adapters", "adapter_weights")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
@@ -28,7 +30,7 @@ LAYERS = (
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
     *("settings", "portrait", "calls", "sheet", "show", "sweep", "address", "gallery", "batch"),
-    *("cli", "sweep_cells", "sweep_folder", "sweep_page"),
+    *("cli", "sweep_cells", "sweep_folder", "sweep_page", "kohya_keys"),
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
