@@ -77,6 +77,18 @@ def free_memory_gb(device: torch.device) -> float | None:
     return torch.cuda.mem_get_info(device)[0] / 1e9
 
 
+def is_out_of_memory(problem: RuntimeError) -> bool:
+    """Does an error say that memory ran short? torch.OutOfMemoryError and the CPU's do."""
+    text = str(problem)
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def forget_freed_memory(device: torch.device) -> None:
+    """Give memory that torch keeps for later back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def seeded_generators(seed: int, count: int) -> list[torch.Generator]:
     """One generator per image, seeded seed, seed + 1, ...; each image as if made alone.
 

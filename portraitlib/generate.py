@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from portraitlib.calls import TOGETHER, Together
-from portraitlib.device import seeded_generators, seeded_noise
+from portraitlib.device import is_out_of_memory, seeded_generators, seeded_noise
 from portraitlib.latents import add_noise, encode_picture
 from portraitlib.models import Model, sibling_pipeline
 from portraitlib.pictures import Picture, picture_hash, ready_picture_once
@@ -236,9 +236,8 @@ def one_line_when_memory_is_short(settings: Sampling) -> Iterator[None]:
     """Turn torch's out-of-memory report into a UsageError that says what to change."""
     try:
         yield
-    except RuntimeError as problem:  # torch.OutOfMemoryError is one, the CPU's allocator another
-        text = str(problem)
-        if "out of memory" not in text and "can't allocate memory" not in text:
+    except RuntimeError as problem:  # torch.OutOfMemoryError is one
+        if not is_out_of_memory(problem):
             raise
         raise UsageError(
             f"out of memory while drawing {settings.num_images} pictures of {settings.size_px} px; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,15 +28,26 @@ def encode_picture(model: Model, picture: Image.Image) -> torch.Tensor:
     if key in model.pictures:
         model.pictures.move_to_end(key)
         return model.pictures[key]
-    vae = model.pipeline.vae
-    pixels = model.pipeline.image_processor.preprocess(picture)
-    with torch.no_grad():
-        latents = vae.encode(pixels.to(model.device, vae.dtype)).latent_dist.mode()
-    shift, spread = _shift_and_spread(vae, latents)
-    model.pictures[key] = (latents - shift) / spread * vae.config.scaling_factor
+    model.pictures[key], _ = encode_distribution(model, [picture])
     while len(model.pictures) > PICTURES_KEPT:
         model.pictures.popitem(last=False)
     return model.pictures[key]
+
+
+def encode_distribution(
+    model: Model, pictures: Sequence[Image.Image]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the pictures' latents, (pictures, 4, height/8, width/8) each.
+
+    A training draws from them anew each time that it sees a picture.
+    """
+    vae = model.pipeline.vae
+    pixels = model.pipeline.image_processor.preprocess(list(pictures))
+    with torch.no_grad():
+        found = vae.encode(pixels.to(model.device, vae.dtype)).latent_dist
+    shift, spread = _shift_and_spread(vae, found.mean)
+    factor = vae.config.scaling_factor
+    return (found.mode() - shift) / spread * factor, found.std / spread * factor
 
 
 def decode_latents(model: Model, latents: torch.Tensor) -> np.ndarray:

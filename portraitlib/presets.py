@@ -5,14 +5,27 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from portraitlib import model_files
 from portraitlib.mini.words import taught_phrases
 from portraitlib.settings import UsageError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+
+# What others use for a LoRA of SDXL lies between 1e-4 and 3e-4, rank 4 and 32.
+SDXL_TRAINING: Mapping[str, Any] = MappingProxyType(
+    dict(layers="attention", rank=16, learning_rate=1e-4, max_train_steps=800)
+    | dict(train_batch_size=1, crop_jitter=0.0625, gradient_checkpointing=True)
+)
+MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
+    dict(layers="convolutions", rank=32, learning_rate=2e-3, max_train_steps=400)
+    | dict(train_batch_size=4, crop_jitter=0.05, gradient_checkpointing=False)
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,9 @@ class Preset:
     vae_source: a VAE to use in place of the model's own.
     controlnet_source: the ControlNet for canny edges that fits the model.
     words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
+    training: the defaults where DreamBooth has None.
+    knows_sizes: was it taught pictures of several sizes and crops? Else it knows the whole picture
+        of its own size alone, and is told nothing else.
     """
 
     name: str
@@ -45,6 +61,10 @@ class Preset:
     controlnet_source: str | None = None
     controlnet_revision: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
+    training: Mapping[str, Any] = field(
+        default_factory=lambda: SDXL_TRAINING, hash=False, repr=False
+    )
+    knows_sizes: bool = True
 
 
 PRESETS = {
@@ -62,6 +82,8 @@ PRESETS = {
             decode_one_by_one=False,
             controlnet_source=str(Path(__file__).parent / "mini" / "weights_controlnet"),
             words=taught_phrases(),
+            training=MINI_TRAINING,
+            knows_sizes=False,
         ),
         Preset(
             name="sdxl",

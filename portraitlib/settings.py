@@ -55,6 +55,23 @@ RANGES: dict[str, Range] = {
     # Canny's own: a step from black to white has a gradient of 4 * 255 in each direction.
     "low_threshold": Range(0.0, 1000.0, "gradient, levels", example=100, whole=False),
     "high_threshold": Range(0.0, 1000.0, "gradient, levels", example=200, whole=False),
+    # The training of a face.
+    "max_train_steps": Range(1, 1_000_000, "updates of the weights", example=400),
+    "num_train_epochs": Range(1, 100_000, "times that every photo is seen", example=100),
+    "train_batch_size": Range(1, 256, "photos in one update", example=4),
+    "micro_batch_size": Range(1, 512, "pictures in one forward pass", example=2),
+    "rank": Range(1, 1024, "columns of the low-rank matrices", example=16),
+    "alpha": Range(0.001, 4096.0, "the change is alpha / rank times B A", 16, whole=False),
+    "learning_rate": Range(1e-8, 1.0, "of the UNet", example=1e-4, whole=False),
+    "text_learning_rate": Range(0.0, 1.0, "0: text encoders stay", example=5e-6, whole=False),
+    "lr_warmup_steps": Range(0, 1_000_000, "updates", example=20),
+    "weight_decay": Range(0.0, 10.0, "of AdamW", example=0.01, whole=False),
+    "snr_gamma": Range(0.1, 1000.0, "signal-to-noise ratio", example=5.0, whole=False),
+    "noise_offset": Range(0.0, 1.0, "standard deviations", example=0.0, whole=False),
+    "prior_loss_weight": Range(0.0, 100.0, "times the photos' loss", example=1.0, whole=False),
+    "caption_dropout": Range(0.0, 0.9, "share of captions left empty", 0.1, whole=False),
+    "crop_jitter": Range(0.0, 0.5, "share of the side that crops may move", 0.08, whole=False),
+    "save_every_steps": Range(1, 1_000_000, "updates between checkpoints", example=100),
 }
 
 
@@ -125,6 +142,116 @@ class Sampling:
             raise UsageError(
                 f"Sampling.negative_prompt: got {self.negative_prompt!r}, expected text; "
                 'try "" for none'
+            )
+
+
+# Which layers a training changes, as they are called in a UNet of diffusers. Convolutions hold most
+# of what the embedded model draws with; SDXL's faces are learnt in the attention.
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+FEED_FORWARD = (*ATTENTION, "ff.net.0.proj", "ff.net.2")
+CONVOLUTIONS = (
+    *FEED_FORWARD,
+    *("proj_in", "proj_out", "conv1", "conv2", "conv_shortcut", "time_emb_proj"),
+)
+LAYERS = {"attention": ATTENTION, "feed_forward": FEED_FORWARD, "convolutions": CONVOLUTIONS}
+# Settings of DreamBooth that are one of a few words.
+CHOICES = {
+    "tune": ("lora", "full"),
+    "layers": tuple(LAYERS),
+    "lr_scheduler": ("cosine", "linear", "constant"),
+    "optimizer": ("adamw", "adamw8bit", "prodigy"),
+}
+
+
+@dataclass(frozen=True)
+class DreamBooth:
+    """How a face is taught (https://arxiv.org/abs/2208.12242); None: the default of the preset.
+
+    What is learnt
+    instance_prompt: what every photo is called, the identifier in it; None takes each photo's own
+        caption.
+    class_prompt: with class images None. Without, a class prompt for which the untouched model's
+        own predictions are held: prior preservation that needs no images.
+    tune: "lora" learns small matrices beside the weights (https://arxiv.org/abs/2106.09685), "full"
+        all weights of the UNet.
+    layers: where a LoRA sits: "attention", with "feed_forward", or with "convolutions" as well.
+    rank, alpha: of a LoRA; alpha None is the rank.
+    text_learning_rate: above 0 the text encoders' attention learns too, by a LoRA of its own.
+
+    How long
+    max_train_steps: updates of the weights. num_train_epochs: instead, how often each photo is
+        seen. Give one of them.
+    train_batch_size: photos in one update; as many class images come on top.
+    micro_batch_size: pictures in one forward pass; None takes all of an update at once. The result
+        differs by rounding only; memory that runs short halves it by itself.
+
+    How
+    learning_rate, lr_scheduler, lr_warmup_steps, optimizer, weight_decay: "adamw8bit" needs
+        bitsandbytes, "prodigy" needs prodigyopt (and learning_rate=1.0).
+    snr_gamma: the most that a little-noised picture counts (https://arxiv.org/abs/2303.09556);
+        None weighs all alike.
+    noise_offset: noise of a whole channel, for darker and lighter pictures.
+    prior_loss_weight: what the class images' loss counts beside that of the photos.
+    caption_dropout: the share of captions left empty, which keeps guidance working.
+    crop_jitter: every time a photo is seen its crop lies elsewhere, by up to this share of the side.
+    gradient_checkpointing: less memory, a third slower.  compile: torch.compile of the UNet.
+    precision: number type of the forward pass; None is that of the model.
+    seed: order, crops, noise and time steps follow from it and the number of the step.
+    save_every_steps: updates between checkpoints.
+
+    Raises UsageError for a value out of range.
+    """
+
+    instance_prompt: str | None = None
+    class_prompt: str | None = None
+    tune: str = "lora"
+    layers: str | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    text_learning_rate: float = 0.0
+    max_train_steps: int | None = None
+    num_train_epochs: int | None = None
+    train_batch_size: int | None = None
+    micro_batch_size: int | None = None
+    learning_rate: float | None = None
+    lr_scheduler: str = "cosine"
+    lr_warmup_steps: int = 20
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    snr_gamma: float | None = 5.0
+    noise_offset: float = 0.0
+    prior_loss_weight: float = 1.0
+    caption_dropout: float = 0.1
+    crop_jitter: float | None = None
+    gradient_checkpointing: bool | None = None
+    compile: bool = False
+    precision: str | None = None
+    seed: int = 0
+    save_every_steps: int = 100
+
+    def __post_init__(self) -> None:
+        optional = {each.name for each in fields(self) if each.default is None}
+        for name in (each.name for each in fields(self)):
+            value = getattr(self, name)
+            if value is None and name in optional | {"snr_gamma"}:
+                continue
+            if name in RANGES:
+                object.__setattr__(self, name, check_number("DreamBooth", name, value, RANGES[name]))
+            elif name in CHOICES and value not in CHOICES[name]:
+                raise UsageError(
+                    f"DreamBooth.{name}: got {value!r}, expected one of {', '.join(CHOICES[name])}"
+                )
+            elif name in ("gradient_checkpointing", "compile") and not isinstance(value, bool):
+                raise UsageError(f"DreamBooth.{name}: got {value!r}, expected True or False")
+            elif name.endswith("_prompt") and not (isinstance(value, str) and value.strip()):
+                raise UsageError(
+                    f"DreamBooth.{name}: got {value!r}, expected words; "
+                    "try 'portrait of jrdnpl man'"
+                )
+        if self.max_train_steps is not None and self.num_train_epochs is not None:
+            raise UsageError(
+                f"DreamBooth: got max_train_steps={self.max_train_steps} and "
+                f"num_train_epochs={self.num_train_epochs}, expected one of them; leave one out"
             )
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.class_images import ClassImages
-from portraitlib.latents import latent_distribution
+from portraitlib.class_set import ClassImages
+from portraitlib.latents import encode_distribution
 from portraitlib.models import Model
 from portraitlib.photo_set import PhotoSet
-from portraitlib.pictures import picture_hash
-from portraitlib.prompts import encode_prompt, fit_words
+from portraitlib.prompts import encode_prompt
 from portraitlib.settings import DreamBooth, Sampling
 
 EPOCH, STEP = 1, 2  # what a random number is for; part of its seed
@@ -30,6 +28,8 @@ class Pictures:
         drawn from; photos with a margin, in which their crops move.
     texts: the number of each picture's caption.
     sizes: (pictures, 6), SDXL's original height and width, crop's top and left, target size.
+    latent_px: pixels that the crop's corner moves with a latent pixel; 0 where a model knows of no
+        crops.
     masks: (pictures, 1, height/8, width/8) from 0 to 1, what the loss counts; None for all of it.
     """
 
@@ -37,6 +37,7 @@ class Pictures:
     spreads: torch.Tensor
     texts: torch.Tensor
     sizes: torch.Tensor
+    latent_px: int = 0
     masks: torch.Tensor | None = None
 
     def __len__(self) -> int:
@@ -135,15 +136,113 @@ class TrainingData:
         corners = rng.integers(margin + 1, size=(count, 2))
         silent = torch.from_numpy(rng.random(count) < settings.caption_dropout)
         texts = pictures.texts[rows].masked_fill(silent, len(self.captions))
+        sizes = pictures.sizes[rows].clone()
+        sizes[:, 2:4] += torch.from_numpy(corners) * pictures.latent_px
         means, spreads, masks = (
             None if each is None else self._crop(each[rows.to(device)], corners)
             for each in (pictures.means, pictures.spreads, pictures.masks)
         )
         assert means is not None and spreads is not None
-        sizes = pictures.sizes[rows]
-        return means + spreads * drawn, noise, times, texts, sizes, masks
+        return means + spreads * drawn, noise, times, texts, sizes.to(device), masks
 
     def _crop(self, latents: torch.Tensor, corners: np.ndarray) -> torch.Tensor:
         side = self.window
         rows = zip(latents, corners, strict=True)
         return torch.stack([each[:, y : y + side, x : x + side] for each, (y, x) in rows])
+
+
+def _order(pictures: int, seed: int, half: int, first: int, count: int) -> np.ndarray:
+    """Which pictures the samples `first` to `first + count` are of: every epoch in a new order."""
+    places = np.arange(first, first + count)
+    orders = {
+        epoch: np.random.default_rng((seed, EPOCH, int(epoch), half)).permutation(pictures)
+        for epoch in np.unique(places // pictures)
+    }
+    return np.array([orders[place // pictures][place % pictures] for place in places])
+
+
+# --- made ready ----------------------------------------------------------------------------------
+
+
+def prepare_data(
+    model: Model, photos: PhotoSet, settings: DreamBooth, class_images: ClassImages | None
+) -> TrainingData:
+    """Encode every picture once and say what is seen of it; the encoders are not needed after.
+
+    settings: with no None where the preset has a default. Captions are encoded by
+    `encode_captions`.
+    """
+    size_px = model.preset.size_px
+    latent_px = model.pipeline.vae_scale_factor
+    assert settings.crop_jitter is not None
+    side_px = latent_px * round(size_px * (1 + settings.crop_jitter) / latent_px)
+    captions = instance_captions(photos, settings)
+    of_class = class_images.prompt if class_images else settings.class_prompt
+    texts = tuple(dict.fromkeys([*captions, *([of_class] if of_class else [])]))
+    shown = _photo_pictures(model, photos, side_px, [texts.index(each) for each in captions])
+    prior = None
+    if of_class and class_images:
+        plain = [_fitted(image, size_px) for image in class_images]
+        sizes = [_whole(size_px)] * len(plain)
+        prior = _encoded(model, plain, [texts.index(of_class)] * len(plain), sizes)
+    elif of_class:  # the photos again, called what they are one of
+        prior = replace(shown, texts=torch.full_like(shown.texts, texts.index(of_class)))
+    return TrainingData(shown, prior, texts, size_px // latent_px)
+
+
+def instance_captions(photos: PhotoSet, settings: DreamBooth) -> list[str]:
+    """What each photo is called."""
+    return [settings.instance_prompt or photo.caption for photo in photos]
+
+
+def encode_captions(model: Model, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the text encoders make of each caption and, last, of none: states and pooled.
+
+    (captions + 1, tokens, width) and (captions + 1, width). Each is encoded once.
+    """
+    guided = Sampling(guidance_scale=2.0)  # so that the empty one is what guidance takes for it
+    rows = [encode_prompt(model, caption, guided).tensors for caption in captions]
+    states = [row["prompt_embeds"] for row in rows] + [rows[0]["negative_prompt_embeds"]]
+    pooled = [row["pooled_prompt_embeds"] for row in rows]
+    pooled.append(rows[0]["negative_pooled_prompt_embeds"])
+    return torch.cat(states), torch.cat(pooled)
+
+
+def _photo_pictures(model: Model, photos: PhotoSet, side_px: int, texts: list[int]) -> Pictures:
+    images = [photo.image for photo in photos if photo.image is not None]
+    plain = [_fitted(image, side_px) for image in images]
+    if not model.preset.knows_sizes:
+        sizes = [_whole(model.preset.size_px)] * len(plain)
+        return _encoded(model, plain, texts, sizes)
+    sizes = []
+    for photo, image in zip(photos, images, strict=True):
+        told, factor = photo.conditioning, side_px / image.width
+        corner = [round(each * factor) for each in told["crops_coords_top_left"]]
+        sizes.append([*told["original_size"], *corner, *[model.preset.size_px] * 2])
+    return _encoded(model, plain, texts, sizes, model.pipeline.vae_scale_factor)
+
+
+def _encoded(
+    model: Model,
+    images: Sequence[Image.Image],
+    texts: list[int],
+    sizes: list[list[int]],
+    latent_px: int = 0,
+) -> Pictures:
+    groups = [
+        encode_distribution(model, images[start : start + ENCODED_TOGETHER])
+        for start in range(0, len(images), ENCODED_TOGETHER)
+    ]
+    means, spreads = (torch.cat(each).float() for each in zip(*groups, strict=True))
+    return Pictures(means, spreads, torch.tensor(texts), torch.tensor(sizes), latent_px)
+
+
+def _fitted(image: Image.Image, side_px: int) -> Image.Image:
+    if image.size == (side_px, side_px):
+        return image.convert("RGB")
+    return image.convert("RGB").resize((side_px, side_px), Image.Resampling.LANCZOS)
+
+
+def _whole(size_px: int) -> list[int]:
+    """SDXL's sizes of a picture of that size, uncropped."""
+    return [size_px, size_px, 0, 0, size_px, size_px]
