@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from portraitlib.class_images import class_images_cost, make_class_images, read_class_images
+    from portraitlib.class_set import ClassImages
     from portraitlib.conditions import Condition, canny, make_condition
-    from portraitlib.contact_sheet import show_photos
+    from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
     from portraitlib.gallery import save_results
@@ -49,6 +51,10 @@ _HOMES = {
     "load_model": "models",
     "text_to_image": "generate",
     "image_to_image": "generate",
+    "ClassImages": "class_set",
+    "make_class_images": "class_images",
+    "read_class_images": "class_images",
+    "class_images_cost": "class_images",
     "Condition": "conditions",
     "canny": "conditions",
     "make_condition": "conditions",
@@ -62,11 +68,13 @@ _HOMES = {
     "Measurement": "measurement",
     "show_grid": "show",
     "show_photos": "contact_sheet",
+    "show_class_images": "contact_sheet",
     "save_results": "gallery",
 }
 
 __all__ = [
     "PRESETS",
+    "ClassImages",
     "Condition",
     "Control",
     "Measurement",
@@ -80,16 +88,20 @@ __all__ = [
     "UsageError",
     "__version__",
     "canny",
+    "class_images_cost",
     "control_to_image",
     "control_to_image_variants",
     "image_to_image",
     "load_controlnet",
     "load_model",
+    "make_class_images",
     "make_condition",
     "measure",
+    "read_class_images",
     "read_photos",
     "rerun",
     "save_results",
+    "show_class_images",
     "show_grid",
     "show_photos",
     "subject_photos",

@@ -18,7 +18,8 @@ LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face"),
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery"),
+    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery")
+    + ("class_audit", "class_cache", "class_set"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
@@ -32,7 +33,7 @@ TORCHLESS = (
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
-    *("estimates", "fidelity", "likeness"),
+    *("estimates", "fidelity", "likeness", "class_audit", "class_cache", "class_set"),
 )
 HEAVY = (
     "torch",
