@@ -30,7 +30,7 @@ bench: $(READY)
 	@$(BIN)/portraitlib bench
 
 clean:
-	rm -rf .venv runs/demo runs/cache runs/bench.json build dist *.egg-info
+	rm -rf .venv runs/demo runs/cache runs/class_images runs/bench.json build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find portraitlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.adapters import Adapter
+    from portraitlib.class_images import class_images_cost, make_class_images, read_class_images
+    from portraitlib.class_set import ClassImages
     from portraitlib.conditions import Condition, canny, make_condition
-    from portraitlib.contact_sheet import show_photos
+    from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
     from portraitlib.gallery import save_results
@@ -51,6 +53,10 @@ _HOMES = {
     "load_model": "models",
     "text_to_image": "generate",
     "image_to_image": "generate",
+    "ClassImages": "class_set",
+    "make_class_images": "class_images",
+    "read_class_images": "class_images",
+    "class_images_cost": "class_images",
     "Condition": "conditions",
     "canny": "conditions",
     "make_condition": "conditions",
@@ -64,12 +70,14 @@ _HOMES = {
     "Measurement": "measurement",
     "show_grid": "show",
     "show_photos": "contact_sheet",
+    "show_class_images": "contact_sheet",
     "save_results": "gallery",
 }
 
 __all__ = [
     "PRESETS",
     "Adapter",
+    "ClassImages",
     "Condition",
     "Control",
     "Measurement",
@@ -83,16 +91,20 @@ __all__ = [
     "UsageError",
     "__version__",
     "canny",
+    "class_images_cost",
     "control_to_image",
     "control_to_image_variants",
     "image_to_image",
     "load_controlnet",
     "load_model",
+    "make_class_images",
     "make_condition",
     "measure",
+    "read_class_images",
     "read_photos",
     "rerun",
     "save_results",
+    "show_class_images",
     "show_grid",
     "show_photos",
     "subject_photos",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -73,3 +74,15 @@ def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any])
             "versions": versions(),
         }
     )
+
+
+def project_folder() -> Path:
+    """The checkout that this library runs from, else the current folder."""
+    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
+
+
+def cache_folder(name: str) -> Path:
+    """Where what takes long is kept: `name` in PORTRAITLIB_CACHE, else in runs of the project."""
+    chosen = os.environ.get("PORTRAITLIB_CACHE")
+    home = Path(chosen).expanduser().absolute() if chosen else project_folder() / "runs"
+    return home / name

@@ -12,6 +12,7 @@ from typing import Any
 from portraitlib.address import (
     installed_version,
     notebook_address,
+    project_folder,
     source_hash,
     versions,
     weights_hash,
@@ -20,11 +21,9 @@ from portraitlib.execution import (
     Execution,
     NotebookFailed,
     Say,
-    check_writable,
     environment,
     execute,
     near,
-    project_folder,
 )
 from portraitlib.gallery import (
     opening_words,
@@ -33,7 +32,7 @@ from portraitlib.gallery import (
     write_gallery,
     write_json,
 )
-from portraitlib.portrait import write_whole
+from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 
 __all__ = ["DEMO", "NotebookFailed", "demo", "find_notebooks", "refresh_notebooks", "save_results"]

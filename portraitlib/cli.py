@@ -128,7 +128,7 @@ def _generate(chosen: argparse.Namespace) -> None:
         size_px=chosen.size_px,
         negative_prompt=chosen.negative_prompt,
     )
-    from portraitlib.execution import check_writable
+    from portraitlib.portrait import check_writable
 
     folder = Path(chosen.output).expanduser().absolute()
     check_writable(folder)
@@ -140,8 +140,7 @@ def _generate(chosen: argparse.Namespace) -> None:
 
 def _photos(chosen: argparse.Namespace) -> None:
     """Read, report, write the sheet, print its path."""
-    from portraitlib.execution import check_writable
-    from portraitlib.portrait import write_whole
+    from portraitlib.portrait import check_writable, write_whole
 
     target = Path(chosen.output).expanduser().absolute()
     if target.suffix.lower() != ".png":
@@ -186,10 +185,10 @@ def _say(line: str) -> None:
 def _bench(chosen: argparse.Namespace) -> None:
     """Time what a user waits for; print a table and write it as JSON."""
     from portraitlib.address import installed_version, versions
-    from portraitlib.execution import check_writable
     from portraitlib.faces import DRAWN, PHOTOGRAPHS, encoder_for
     from portraitlib.gallery import write_json
     from portraitlib.likeness import face_points
+    from portraitlib.portrait import check_writable
 
     check_writable(Path(chosen.output).expanduser().absolute().parent)
     model = pl.load_model(chosen.model)

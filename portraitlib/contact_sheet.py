@@ -1,4 +1,4 @@
-"""All photos of a set on one sheet: what was cut out of each, and what was thought of it."""
+"""All pictures of a set on one sheet: photos and class images, and what was thought of each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from portraitlib.sheet import (
     wrapped,
     write,
 )
+from portraitlib.show import show_grid
 
 if TYPE_CHECKING:
+    from portraitlib.class_set import ClassImages
     from portraitlib.photos import Photo, PhotoSet
 
 # Of each status: the colour of the square, and of the words.
@@ -66,6 +68,39 @@ def show_photos(photos: PhotoSet, columns: int = 4, *, width_px: int = WIDTH_PX)
     return figure
 
 
+def show_class_images(
+    class_images: ClassImages, columns: int = 10, *, width_px: int = WIDTH_PX
+) -> Picture:
+    """Draw the class images, and after them those that were dropped, greyed, with the reason.
+
+    `width_px` is the widest that the figure may be. Raises UsageError for fewer than 1 column.
+    """
+    dropped = [item for item in class_images.dropped if item.image]
+    pictures = [*class_images, *(_struck(item.image) for item in dropped if item.image)]
+    titles = [""] * len(class_images) + [item.kind for item in dropped]
+    return show_grid(
+        pictures,
+        columns,
+        titles if dropped else None,
+        title=class_images.summary,
+        width_px=width_px,
+    )
+
+
+def _struck(image: Image.Image) -> Image.Image:
+    """A picture that was not taken, greyed in a red frame."""
+    picture = _greyed(image)
+    width = max(2, image.width // 48)
+    ImageDraw.Draw(picture).rectangle(
+        (0, 0, image.width - 1, image.height - 1), outline=COLOURS["left out"], width=width
+    )
+    return picture
+
+
+def _greyed(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(ImageEnhance.Color(image).enhance(0.2)).enhance(0.7)
+
+
 def _verdict(photo: Photo, side: int) -> str:
     """What was thought of a photo, as lines that fit above it."""
     width, height = photo.original_size
@@ -88,7 +123,7 @@ def _marked(photo: Photo, side: int) -> Image.Image:
     size = tuple(max(1, round(length * factor)) for length in photo.original_size)
     picture = photo.preview.resize((size[0], size[1]), Image.Resampling.LANCZOS)
     if photo.refusals:
-        picture = ImageEnhance.Brightness(ImageEnhance.Color(picture).enhance(0.2)).enhance(0.7)
+        picture = _greyed(picture)
     pen = ImageDraw.Draw(picture)
     for number, face in enumerate(photo.faces, 1):
         box = [value * factor for value in face.box]

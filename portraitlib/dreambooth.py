@@ -5,38 +5,26 @@ A run keeps everything in its folder and goes on where it was stopped, bit for b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from portraitlib.adapters import Adapter
 from portraitlib.address import cache_folder, digest
 from portraitlib.checkpoints import (
-    Run,
-    list_checkpoints,
-    load_checkpoint,
-    newest_checkpoint,
     open_run,
-    save_checkpoint,
 )
 from portraitlib.class_set import ClassImages
-from portraitlib.generate import library_versions
-from portraitlib.interrupt import Interrupt, hold_interrupts
+from portraitlib.interrupt import hold_interrupts
 from portraitlib.models import Model
-from portraitlib.optimizer_state import load_optimizer, optimizer_tensors
 from portraitlib.photo_set import PhotoSet
-from portraitlib.pictures import picture_hash
-from portraitlib.portrait import Portrait
-from portraitlib.settings import DreamBooth, UsageError
+from portraitlib.settings import DreamBooth
 from portraitlib.training_check import check_training
 from portraitlib.training_data import encode_captions, prepare_data
-from portraitlib.training_step import Trainer, make_trainer
-from portraitlib.tuned import Tuned, tune
+from portraitlib.training_step import make_trainer
+from portraitlib.tuned import tune
 
 DEFAULT_TRAINING = DreamBooth()
 READ_LOSS_EVERY = 10  # steps: reading it makes a GPU wait

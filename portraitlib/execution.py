@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portraitlib.address import PACKAGE, notebook_address
+from portraitlib.address import PACKAGE, notebook_address, project_folder
 from portraitlib.gallery import RESULTS, write_json
-from portraitlib.portrait import write_whole
+from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 
 Say = Callable[[str], None]
@@ -68,31 +68,10 @@ class Execution:
 # --- places -----------------------------------------------------------------------------------
 
 
-def project_folder() -> Path:
-    """The checkout that this library runs from, else the current folder."""
-    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
-
-
 def store_folder() -> Path:
     """Where executed notebooks are kept: PORTRAITLIB_CACHE, else runs/cache of the project."""
     chosen = os.environ.get("PORTRAITLIB_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else project_folder() / "runs" / "cache"
-
-
-def check_writable(folder: Path) -> None:
-    """Try the folder, or the one that it will be made in, before the work rather than after it.
-
-    Makes nothing that stays. Raises UsageError for a full or read-only disk.
-    """
-    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-    try:
-        with tempfile.TemporaryFile(dir=existing) as probe:
-            probe.write(bytes(4096))
-    except OSError as problem:
-        raise UsageError(
-            f"{folder}: cannot be written to ({problem.strerror or problem}); try another folder, "
-            "on a disk with room"
-        ) from None
 
 
 # --- running -------------------------------------------------------------------------------------

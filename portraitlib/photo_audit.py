@@ -110,7 +110,7 @@ def find_duplicates(
     kept: list[int] = []
     repeats = {}
     for index in order:
-        same = next((k for k in kept if _alike(hashes[index], hashes[k])), None)
+        same = next((k for k in kept if alike(hashes[index], hashes[k])), None)
         if same is None:
             kept.append(index)
         else:
@@ -118,7 +118,8 @@ def find_duplicates(
     return repeats
 
 
-def _alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+def alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Are two pictures about the same, mirrored or not? Hashes as for `find_duplicates`."""
     return any(
         min((one[name] != other[name]).sum(), (one[name] != ~other[name][:, ::-1]).sum()) <= bits
         for name, bits in DUPLICATE_BITS.items()

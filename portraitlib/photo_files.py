@@ -60,7 +60,11 @@ class Skipped:
 # --- the folder ----------------------------------------------------------------------------------
 
 
-def list_photos(folder: Path) -> tuple[list[Path], list[Skipped]]:
+def list_photos(
+    folder: Path,
+    most: int = MOST_PHOTOS,
+    expected: str = "photos of one person; try a folder with the 10 to 20 best",
+) -> tuple[list[Path], list[Skipped]]:
     """The files directly in a folder that may be photos, by name, and what is not one.
 
     Captions (`name.txt` beside a photo `name.*`, and `metadata.jsonl`) are in neither list.
@@ -88,11 +92,8 @@ def list_photos(folder: Path) -> tuple[list[Path], list[Skipped]]:
             skipped.append(Skipped(path.name, reason))
         else:
             photos.append(path)
-    if len(photos) > MOST_PHOTOS:
-        raise UsageError(
-            f"{folder}: got {len(photos)} files, expected up to {MOST_PHOTOS} photos of one "
-            "person; try a folder with the 10 to 20 best"
-        )
+    if len(photos) > most:
+        raise UsageError(f"{folder}: got {len(photos)} files, expected up to {most} {expected}")
     return photos, skipped
 
 

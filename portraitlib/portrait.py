@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -165,6 +166,22 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
             f"{target}: cannot be written ({problem.strerror or problem}); nothing was changed; "
             "try a folder that you may write to, on a disk with room"
         ) from problem
+
+
+def check_writable(folder: Path) -> None:
+    """Try the folder, or the one that it will be made in, before the work rather than after it.
+
+    Makes nothing that stays. Raises UsageError for a full or read-only disk.
+    """
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing) as probe:
+            probe.write(bytes(4096))
+    except OSError as problem:
+        raise UsageError(
+            f"{folder}: cannot be written to ({problem.strerror or problem}); try another folder, "
+            "on a disk with room"
+        ) from None
 
 
 def parameters_text(recipe: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ class Preset:
     decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
     vae_source: a VAE to use in place of the model's own.
     controlnet_source: the ControlNet for canny edges that fits the model.
+    finder: who looks for faces in its pictures, a name in `faces.FINDERS`; None asks all.
     words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
     training: the defaults where DreamBooth has None.
     knows_sizes: was it taught pictures of several sizes and crops? Else it knows the whole picture
@@ -60,6 +61,7 @@ class Preset:
     vae_revision: str | None = None
     controlnet_source: str | None = None
     controlnet_revision: str | None = None
+    finder: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
     training: Mapping[str, Any] = field(
         default_factory=lambda: SDXL_TRAINING, hash=False, repr=False
@@ -81,6 +83,7 @@ PRESETS = {
             gpu_memory_gb=1.0,
             decode_one_by_one=False,
             controlnet_source=str(Path(__file__).parent / "mini" / "weights_controlnet"),
+            finder="mini",
             words=taught_phrases(),
             training=MINI_TRAINING,
             knows_sizes=False,

@@ -236,7 +236,9 @@ class DreamBooth:
             if value is None and name in optional | {"snr_gamma"}:
                 continue
             if name in RANGES:
-                object.__setattr__(self, name, check_number("DreamBooth", name, value, RANGES[name]))
+                object.__setattr__(
+                    self, name, check_number("DreamBooth", name, value, RANGES[name])
+                )
             elif name in CHOICES and value not in CHOICES[name]:
                 raise UsageError(
                     f"DreamBooth.{name}: got {value!r}, expected one of {', '.join(CHOICES[name])}"

@@ -16,7 +16,23 @@ from portraitlib.photo_set import PhotoSet
 from portraitlib.settings import DreamBooth, UsageError
 
 LEAST_PHOTOS = 2
-PLAIN_WORDS = set("a an the of in on at with and portrait photo picture photorealistic".split())
+PLAIN_WORDS = set(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "with",
+        "and",
+        "portrait",
+        "photo",
+        "picture",
+        "photorealistic",
+    ]
+)
 EXTRAS = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 
 

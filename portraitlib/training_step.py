@@ -58,7 +58,9 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         *(model, tuned, settings, accelerator),
         optimizer=_optimizer(tuned, settings),
         # Small float16 gradients would vanish: they are scaled up, and the scale finds itself.
-        scaler=torch.amp.GradScaler(model.device.type, enabled=_precision(model, settings) == "float16"),
+        scaler=torch.amp.GradScaler(
+            model.device.type, enabled=_precision(model, settings) == "float16"
+        ),
         network=torch.compile(unet) if settings.compile else unet,
     )
     # Forward passes of a network without dropout; this lets gradient checkpointing work.
@@ -197,7 +199,9 @@ def _snr_weights(model: Model, settings: DreamBooth, kept: torch.Tensor) -> torc
     ratio = kept / (1 - kept)
     most = ratio.clamp(max=settings.snr_gamma)
     kind = model.pipeline.scheduler.config.prediction_type
-    return most / (ratio + 1) if kind == "v_prediction" else most if kind == "sample" else most / ratio
+    return (
+        most / (ratio + 1) if kind == "v_prediction" else most if kind == "sample" else most / ratio
+    )
 
 
 def _precision(model: Model, settings: DreamBooth) -> str:
