@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
+    from portraitlib.dreambooth import Progress, train_dreambooth
     from portraitlib.gallery import save_results
     from portraitlib.generate import image_to_image, text_to_image
     from portraitlib.measure import measure
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
     from portraitlib.rerun import rerun
-    from portraitlib.settings import Control, Sampling, UsageError
+    from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
     from portraitlib.subject import subject_photos
     from portraitlib.sweep import SweepTable, sweep
@@ -40,6 +41,9 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
 _HOMES = {
     "UsageError": "settings",
     "Control": "settings",
+    "DreamBooth": "settings",
+    "train_dreambooth": "dreambooth",
+    "Progress": "dreambooth",
     "Sampling": "settings",
     "Portrait": "portrait",
     "Photo": "photo_set",
@@ -80,12 +84,14 @@ __all__ = [
     "ClassImages",
     "Condition",
     "Control",
+    "DreamBooth",
     "Measurement",
     "Model",
     "Photo",
     "PhotoSet",
     "Portrait",
     "Preset",
+    "Progress",
     "Sampling",
     "SweepTable",
     "UsageError",
@@ -110,6 +116,7 @@ __all__ = [
     "subject_photos",
     "sweep",
     "text_to_image",
+    "train_dreambooth",
 ]
 
 

@@ -5,39 +5,47 @@ A run keeps everything in its folder and goes on where it was stopped, bit for b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from portraitlib.adapters import Adapter
 from portraitlib.address import cache_folder, digest
-from portraitlib.checkpoints import (
-    open_run,
-)
+from portraitlib.checkpoints import Run, newest_checkpoint, open_run, save_checkpoint
 from portraitlib.class_set import ClassImages
-from portraitlib.interrupt import hold_interrupts
+from portraitlib.generate import library_versions
+from portraitlib.interrupt import Interrupt, hold_interrupts
 from portraitlib.models import Model
+from portraitlib.optimizer_state import load_optimizer, optimizer_tensors
 from portraitlib.photo_set import PhotoSet
-from portraitlib.settings import DreamBooth
+from portraitlib.pictures import picture_hash
+from portraitlib.portrait import Portrait
+from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.training_check import check_training
-from portraitlib.training_data import encode_captions, prepare_data
-from portraitlib.training_step import make_trainer
-from portraitlib.tuned import tune
+from portraitlib.training_data import encode_captions, instance_captions, prepare_data
+from portraitlib.training_step import Trainer, make_trainer, update
+from portraitlib.tuned import TEXT_PARTS, tune
 
 DEFAULT_TRAINING = DreamBooth()
 READ_LOSS_EVERY = 10  # steps: reading it makes a GPU wait
-# What may be another when a run goes on: it does not change what is computed, but for rounding.
+SMOOTH = 0.05  # what one step counts in the smoothed loss
+# What may be another when a run goes on: it changes how it is computed, not what.
 FREE = ("save_every_steps", "micro_batch_size", "compile", "gradient_checkpointing")
+ADAPTERS, FILM = "adapters", "film"  # folders of a run: adapters on the way, and what they draw
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where a training is.
 
-    loss: smoothed over about 50 steps.  seconds: of training so far, earlier runs included.
-    seconds_left: at the pace so far.  watched: what `watch` last gave, with its "step".
+    loss: smoothed over about 20 steps.  seconds: of training so far, earlier runs included.
+    seconds_left: at the pace so far.  figures: what `watch` last measured.
     """
 
     step: int
@@ -45,19 +53,18 @@ class Progress:
     loss: float
     seconds: float
     seconds_left: float
-    watched: dict[str, Any] | None = None
+    figures: Mapping[str, float]
 
     def __str__(self) -> str:
-        seen = {k: v for k, v in (self.watched or {}).items() if isinstance(v, float)}
-        figures = "".join(f", {name} {value:.2f}" for name, value in seen.items())
+        seen = "".join(f", {name} {value:.2f}" for name, value in self.figures.items())
         return (
             f"step {self.step} of {self.total}, loss {self.loss:.4f}, {self.seconds:.0f} s, "
-            f"{self.seconds_left:.0f} s left{figures}"
+            f"{self.seconds_left:.0f} s left{seen}"
         )
 
 
-# Called with the model as it is and the step: what it gives is kept in the adapter's recipe.
-Watch = Callable[[Model, int], Mapping[str, Any]]
+# Draws with the model as it is after so many steps: portraits to keep, and figures of them.
+Watch = Callable[[Model, int], tuple[list[Portrait], dict[str, float]]]
 
 
 def train_dreambooth(
@@ -76,11 +83,12 @@ def train_dreambooth(
 
     class_images: pictures of others of the class, which keep the class word from becoming the
         person (prior preservation); None for none.
-    folder: of the run; None for one of its own among the project's runs, by content. A run that
-        was stopped there goes on; one that is complete is not trained again.
-    watch: called before the first step, after every `watch_every` steps and after the last one;
-        `FilmStrip` draws samples and measures them.
-    trackers: names that accelerate knows, such as "tensorboard".
+    folder: of the run; None for one among the project's runs, found by content. A run that was
+        stopped there goes on, bit for bit; one that is complete is not trained again.
+    watch: called before the first step, after every `watch_every` steps and after the last, with
+        the model as it is and the step; `film_strip` makes one. What it gives is kept in the folder
+        with the adapter of that step: `read_film`.
+    trackers: names that accelerate knows, such as "tensorboard"; they write into the folder.
     on_step: called with a Progress every ten steps and after the last.
 
     Ctrl-C saves, then says how to go on. Out of memory halves `micro_batch_size`. A loss that is
@@ -92,18 +100,250 @@ def train_dreambooth(
     identity = _identity(model, photos, chosen, class_images)
     place = cache_folder("training") / digest(identity) if folder is None else Path(folder)
     accelerator = _accelerator(model, place, trackers)
-    leads = accelerator.is_main_process
-    with open_run(place, identity) if leads else nullcontext() as run:
+    with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
         tuned = tune(model, chosen)
-        trainer = make_trainer(tuned, chosen, accelerator)
-        history = _resume(place, tuned, trainer)
+        trainer = make_trainer(model, tuned, chosen, accelerator)
+        history = _resume(place, trainer)
+        describe = _describer(model, photos, chosen, class_images, history)
         if history["step"] < history["total"]:
-            data = prepare_data(model, photos, chosen, class_images)
-            captions = None if chosen.text_learning_rate else encode_captions(model, data.captions)
-            trainer.begin(data, captions)
-            with _resting(model), hold_interrupts() as interrupt:
-                told = _Told(run, tuned, trainer, history, watch, watch_every, on_step)
-                _train(told, interrupt)
+            trainer.data = prepare_data(model, photos, chosen, class_images)
+            if not chosen.text_learning_rate:
+                trainer.words = encode_captions(model, trainer.data.captions)
+            reported = _Reported(run, describe, watch, watch_every, on_step)
+            with hold_interrupts() as interrupt:
+                _train(trainer, history, reported, interrupt)
         accelerator.end_training()
-    return _adapter(model, photos, chosen, class_images, tuned.tensors, history)
+        adapter = describe(tuned.tensors)
+        if run and not (place / "adapter.safetensors").exists():
+            adapter.save(place / "adapter.safetensors")
+    return adapter
+
+
+def _identity(
+    model: Model, photos: PhotoSet, settings: DreamBooth, class_images: ClassImages | None
+) -> dict[str, Any]:
+    """All that decides what a run computes, named as its user knows it."""
+    return {
+        "model": model.name,
+        "model_revision": model.revision,
+        "adapters": model.adapter_entries,
+        "photos": digest([picture_hash(image) for image in photos.images]),
+        "captions": instance_captions(photos, settings),
+        "class_images": class_images and class_images.digest,
+        **{name: value for name, value in asdict(settings).items() if name not in FREE},
+    }
+
+
+def _accelerator(model: Model, place: Path, trackers: tuple[str, ...]) -> Any:
+    """Processes and trackers; number types and gradients are the trainer's own."""
+    from accelerate import Accelerator
+
+    try:
+        accelerator = Accelerator(
+            cpu=model.device.type == "cpu",
+            log_with=list(trackers) or None,
+            project_dir=place / "logs",
+        )
+        if trackers:
+            accelerator.init_trackers("training")
+    except (ImportError, ValueError) as problem:
+        raise UsageError(f"trackers: got {list(trackers)}: {problem}") from None
+    return accelerator
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """Who is told of a training; run is None in all processes but the first."""
+
+    run: Run | None
+    describe: Callable[[Mapping[str, torch.Tensor]], Adapter]
+    watch: Watch | None
+    watch_every: int
+    on_step: Callable[[Progress], None] | None
+
+
+def _train(
+    trainer: Trainer, history: dict[str, Any], reported: _Reported, interrupt: Interrupt
+) -> None:
+    """Run the steps that are left; the history is kept up to date and saved with the weights."""
+    total, settings = history["total"], trainer.settings
+    if not history["step"]:
+        _watch(trainer, history, reported)
+    losses: list[torch.Tensor] = []
+    before_s, started_s = history["seconds"], time.perf_counter()
+    with _encoders_resting(trainer):
+        for step in range(history["step"], total):
+            losses.append(update(trainer, step))
+            done = step + 1
+            last = done == total or interrupt.asked
+            watched = done % reported.watch_every == 0 or done == total
+            saved = done % settings.save_every_steps == 0 or last
+            if not (done % READ_LOSS_EVERY == 0 or watched or saved):
+                continue
+            _read_losses(trainer, losses, history, done)
+            history["seconds"] = before_s + time.perf_counter() - started_s
+            if watched:
+                paused_s = time.perf_counter()
+                _watch(trainer, history, reported)
+                started_s += time.perf_counter() - paused_s  # watching is no training
+            if saved and reported.run:
+                tensors, optimizer = _state(trainer)
+                save_checkpoint(reported.run, done, tensors, {**optimizer, "history": history})
+            if reported.on_step:
+                reported.on_step(_progress(history))
+            if interrupt.asked:
+                where = reported.run.folder if reported.run else "its folder"
+                raise KeyboardInterrupt(
+                    f"stopped after step {done} of {total}, saved in {where}; "
+                    "run the same again to go on from there"
+                )
+
+
+def _read_losses(
+    trainer: Trainer, losses: list[torch.Tensor], history: dict[str, Any], done: int
+) -> None:
+    """Add the losses since the last time to the history; raises UsageError if one is no number."""
+    summed = trainer.accelerator.reduce(torch.stack(losses), reduction="sum").tolist()
+    losses.clear()
+    good = history["step"]
+    for value in summed:
+        smooth = history["loss"]
+        history["loss"] = value if smooth is None else smooth + SMOOTH * (value - smooth)
+    if not math.isfinite(history["loss"]):
+        raise UsageError(
+            f"the loss is not a number after step {done}; what was saved before stays (up to step "
+            f"{good}); try a learning_rate below {trainer.settings.learning_rate:g}"
+        )
+    history["step"] = done
+    history["curve"].append([done, round(history["loss"], 6)])
+    trainer.accelerator.log({"loss": history["loss"]}, step=done)
+
+
+def _watch(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> None:
+    """Let the watcher draw, and keep what it drew and measured with the adapter of this step."""
+    if reported.watch is None or reported.run is None:
+        return
+    step, folder = history["step"], reported.run.folder
+    with _as_when_drawing(trainer):
+        portraits, figures = reported.watch(trainer.tuned.model, step)
+    for index, portrait in enumerate(portraits):
+        portrait.save(folder / FILM / f"step-{step:06d}-{index}.png")
+    history["figures"].append({"step": step, **figures})
+    trainer.accelerator.log(figures, step=step)
+    adapter = replace(
+        reported.describe(trainer.tuned.tensors), sample=portraits[0].image if portraits else None
+    )
+    adapter.save(folder / ADAPTERS / f"step-{step:06d}.safetensors")
+
+
+def _progress(history: Mapping[str, Any]) -> Progress:
+    done, total, seconds = history["step"], history["total"], history["seconds"]
+    figures = history["figures"][-1] if history["figures"] else {}
+    return Progress(
+        *(done, total, history["loss"], seconds, seconds / done * (total - done)),
+        {name: value for name, value in figures.items() if name != "step" and value is not None},
+    )
+
+
+# --- where the parts are -------------------------------------------------------------------------
+
+
+def _unused(trainer: Trainer) -> list[Any]:
+    """The parts of the model that a step does not need, and that share nothing with one it does."""
+    parts = {name: getattr(trainer.model.pipeline, name) for name in ("vae", *TEXT_PARTS)}
+    return [part for name, part in parts.items() if name not in trainer.tuned.parts]
+
+
+@contextmanager
+def _encoders_resting(trainer: Trainer) -> Iterator[None]:
+    """Keep the encoders and the VAE out of the device's memory; they are used no more."""
+    if trainer.model.offloaded:  # they wait in main memory already
+        yield
+        return
+    for part in _unused(trainer):
+        part.to("cpu")
+    try:
+        yield
+    finally:
+        for part in _unused(trainer):
+            part.to(trainer.model.device)
+
+
+@contextmanager
+def _as_when_drawing(trainer: Trainer) -> Iterator[None]:
+    """Bring the encoders back for a while, and switch the networks from training to drawing."""
+    for part in _unused(trainer):
+        part.to(trainer.model.device)
+    for part in trainer.tuned.parts.values():
+        part.eval()
+    trainer.tuned.forget_prompts()
+    try:
+        yield
+    finally:
+        trainer.tuned.parts["unet"].train()
+        for part in _unused(trainer):
+            part.to("cpu")
+
+
+# --- what is kept --------------------------------------------------------------------------------
+
+
+def _state(trainer: Trainer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """All that a run needs to go on: tensors by name, and plain JSON values."""
+    tensors, optimizer = optimizer_tensors(trainer.optimizer, trainer.names)
+    weights = {name: weight.detach() for name, weight in trainer.tuned.weights.items()}
+    state = {"optimizer": optimizer, "scaler": trainer.scaler.state_dict()}
+    return {**weights, **tensors}, {**state, "micro_batch_size": trainer.micro_batch_size}
+
+
+def _resume(place: Path, trainer: Trainer) -> dict[str, Any]:
+    """Load the newest whole checkpoint, if there is one; the history of the run so far."""
+    found = newest_checkpoint(place)
+    if found is None:
+        total = trainer.settings.max_train_steps
+        nothing = {"step": 0, "total": total, "loss": None, "seconds": 0.0}
+        return {**nothing, "curve": [], "figures": []}
+    trainer.tuned.load(found.tensors)
+    load_optimizer(trainer.optimizer, trainer.names, found.tensors, found.state["optimizer"])
+    trainer.scaler.load_state_dict(found.state["scaler"])
+    trainer.micro_batch_size = trainer.settings.micro_batch_size or found.state["micro_batch_size"]
+    return found.state["history"]
+
+
+def _describer(
+    model: Model,
+    photos: PhotoSet,
+    settings: DreamBooth,
+    class_images: ClassImages | None,
+    history: dict[str, Any],
+) -> Callable[[Mapping[str, torch.Tensor]], Adapter]:
+    """Makes an Adapter of the weights as they are, with the recipe so far."""
+    captions = instance_captions(photos, settings)
+
+    def describe(tensors: Mapping[str, torch.Tensor]) -> Adapter:
+        recipe = {
+            "function": "train_dreambooth",
+            **{name: value for name, value in asdict(settings).items() if value is not None},
+            "photos": [picture_hash(image) for image in photos.images],
+            "captions": captions,
+            "class_prompt": class_images.prompt if class_images else settings.class_prompt,
+            "class_images": class_images
+            and {"count": len(class_images), "digest": class_images.digest},
+            "device": str(model.device),
+            "versions": dict(library_versions()),
+            **history,
+        }
+        return Adapter(
+            *(settings.tune, dict(tensors), settings.rank or 0, float(settings.alpha or 0)),
+            base=model.name,
+            base_revision=model.revision,
+            identifier=photos.identifier,
+            instance_prompt=captions[0],
+            recipe=recipe,
+        )
+
+    return describe

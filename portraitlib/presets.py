@@ -19,12 +19,12 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 # What others use for a LoRA of SDXL lies between 1e-4 and 3e-4, rank 4 and 32.
 SDXL_TRAINING: Mapping[str, Any] = MappingProxyType(
-    dict(layers="attention", rank=16, learning_rate=1e-4, max_train_steps=800)
-    | dict(train_batch_size=1, crop_jitter=0.0625, gradient_checkpointing=True)
+    {"layers": "attention", "rank": 16, "learning_rate": 1e-4, "max_train_steps": 800}
+    | {"train_batch_size": 1, "crop_jitter": 0.0625, "gradient_checkpointing": True}
 )
 MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
-    dict(layers="convolutions", rank=32, learning_rate=2e-3, max_train_steps=400)
-    | dict(train_batch_size=4, crop_jitter=0.05, gradient_checkpointing=False)
+    {"layers": "convolutions", "rank": 32, "learning_rate": 2e-3, "max_train_steps": 400}
+    | {"train_batch_size": 4, "crop_jitter": 0.05, "gradient_checkpointing": False}
 )
 
 

@@ -193,7 +193,8 @@ class DreamBooth:
     noise_offset: noise of a whole channel, for darker and lighter pictures.
     prior_loss_weight: what the class images' loss counts beside that of the photos.
     caption_dropout: the share of captions left empty, which keeps guidance working.
-    crop_jitter: every time a photo is seen its crop lies elsewhere, by up to this share of the side.
+    crop_jitter: each time that a photo is seen its crop lies elsewhere, by up to this share of the
+        side.
     gradient_checkpointing: less memory, a third slower.  compile: torch.compile of the UNet.
     precision: number type of the forward pass; None is that of the model.
     seed: order, crops, noise and time steps follow from it and the number of the step.

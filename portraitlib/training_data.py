@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ class TrainingData:
         count: int,
         half: int,
         levels: int,
-    ) -> tuple[torch.Tensor, ...]:
+    ) -> tuple[Any, ...]:
         """`count` samples: latents drawn anew, crops, noise, time steps and captions."""
         rng = np.random.default_rng((settings.seed, STEP, step, half))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

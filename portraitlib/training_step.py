@@ -54,17 +54,16 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
             f"DreamBooth.train_batch_size: got {count} with {accelerator.num_processes} processes, "
             f"expected a multiple; try {accelerator.num_processes}"
         )
+    halves = _precision(model, settings) == "float16"
     trainer = Trainer(
         *(model, tuned, settings, accelerator),
         optimizer=_optimizer(tuned, settings),
         # Small float16 gradients would vanish: they are scaled up, and the scale finds itself.
-        scaler=torch.amp.GradScaler(
-            model.device.type, enabled=_precision(model, settings) == "float16"
-        ),
+        scaler=torch.amp.GradScaler(model.device.type, enabled=halves),
         network=torch.compile(unet) if settings.compile else unet,
+        micro_batch_size=settings.micro_batch_size or 0,
     )
-    # Forward passes of a network without dropout; this lets gradient checkpointing work.
-    unet.train()
+    unet.train()  # it has no dropout; gradient checkpointing asks for this
     trainer.kept = model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32)
     return trainer
 
@@ -150,8 +149,9 @@ def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
 
 def _sum_gradients(trainer: Trainer) -> None:
     """Add the gradients of all processes, each of which has seen its share of the batch."""
-    gradients = [weight.grad for weight in trainer.tuned.weights.values()]
-    flat = torch.cat([each.flatten() for each in gradients if each is not None])
+    found = (weight.grad for weight in trainer.tuned.weights.values())
+    gradients = [each for each in found if each is not None]
+    flat = torch.cat([each.flatten() for each in gradients])
     summed = trainer.accelerator.reduce(flat, reduction="sum")
     for each, part in zip(gradients, summed.split([g.numel() for g in gradients]), strict=True):
         each.copy_(part.view_as(each))

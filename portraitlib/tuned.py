@@ -28,7 +28,7 @@ class Tuned:
     model: draws with the weights as they are.
     """
 
-    parts: dict[str, nn.Module]
+    parts: dict[str, Any]
     weights: dict[str, nn.Parameter] = field(repr=False)
     model: Model
 
@@ -46,6 +46,11 @@ class Tuned:
             for name, weight in self.weights.items():
                 weight.copy_(tensors[name])
 
+    def forget_prompts(self) -> None:
+        """Have the prompts encoded anew where the text encoders change."""
+        if len(self.parts) > 1:
+            self.model.prompts.clear()
+
 
 def tune(model: Model, settings: DreamBooth) -> Tuned:
     """Copies of the model's networks that share its weights, with those that are to be learnt.
@@ -61,9 +66,12 @@ def tune(model: Model, settings: DreamBooth) -> Tuned:
         parts = {name: _tunable(name, part, settings) for name, part in originals.items()}
         if settings.gradient_checkpointing:
             for name, part in parts.items():
-                part.enable_gradient_checkpointing() if name == "unet" else (
-                    part.gradient_checkpointing_enable()
-                )
+                unet = name == "unet"
+                (
+                    part.enable_gradient_checkpointing
+                    if unet
+                    else part.gradient_checkpointing_enable
+                )()
     weights = {
         f"{part}.{name.replace('.default', '')}": weight
         for part, module in parts.items()
@@ -75,6 +83,7 @@ def tune(model: Model, settings: DreamBooth) -> Tuned:
         model,
         pipeline=pipeline,
         offloaded=False,
+        # It is another model now, of which nothing is on record until it is an adapter.
         prompts=OrderedDict() if settings.text_learning_rate else model.prompts,
     )
     return Tuned(parts, weights, drawing)
