@@ -16,22 +16,10 @@ from portraitlib.photo_set import PhotoSet
 from portraitlib.settings import DreamBooth, UsageError
 
 LEAST_PHOTOS = 2
-PLAIN_WORDS = set(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "on",
-        "at",
-        "with",
-        "and",
-        "portrait",
-        "photo",
-        "picture",
-        "photorealistic",
-    ]
+# They name no class.
+PLAIN_WORDS = frozenset(
+    ("a", "an", "the", "of", "in", "on", "at", "with", "and", "portrait", "photo", "picture")
+    + ("photorealistic",)
 )
 EXTRAS = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 

@@ -63,15 +63,15 @@ def tune(model: Model, settings: DreamBooth) -> Tuned:
         original.requires_grad_(False)
     with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        parts = {name: _tunable(name, part, settings) for name, part in originals.items()}
+        parts: dict[str, Any] = {
+            name: _tunable(name, part, settings) for name, part in originals.items()
+        }
         if settings.gradient_checkpointing:
             for name, part in parts.items():
-                unet = name == "unet"
-                (
-                    part.enable_gradient_checkpointing
-                    if unet
-                    else part.gradient_checkpointing_enable
-                )()
+                if name == "unet":
+                    part.enable_gradient_checkpointing()
+                else:
+                    part.gradient_checkpointing_enable()
     weights = {
         f"{part}.{name.replace('.default', '')}": weight
         for part, module in parts.items()
