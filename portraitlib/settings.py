@@ -160,6 +160,7 @@ CHOICES = {
     "layers": tuple(LAYERS),
     "lr_scheduler": ("cosine", "linear", "constant"),
     "optimizer": ("adamw", "adamw8bit", "prodigy"),
+    "precision": ("float32", "float16", "bfloat16"),
 }
 
 
