@@ -22,6 +22,7 @@ PLAIN_WORDS = frozenset(
     ("a", "an", "the", "of", "in", "on", "at", "with", "and", "portrait", "photo", "picture")
     + ("photorealistic",)
 )
+FULL_SHARE = 0.05  # of a LoRA's learning rate, where all weights move together
 EXTRAS = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 
 
@@ -72,6 +73,8 @@ def fill_training(model: Model, photos: PhotoSet, settings: DreamBooth) -> Dream
         for name, value in model.preset.training.items()
         if getattr(settings, name) is None
     }
+    if settings.tune == "full" and "learning_rate" in defaults:
+        defaults["learning_rate"] *= FULL_SHARE
     if settings.num_train_epochs is not None:
         count = settings.train_batch_size or defaults["train_batch_size"]
         steps = math.ceil(settings.num_train_epochs * len(photos) / count)

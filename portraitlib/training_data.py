@@ -15,7 +15,7 @@ from portraitlib.device import put_on
 from portraitlib.latents import encode_distribution
 from portraitlib.models import Model
 from portraitlib.photo_set import PhotoSet
-from portraitlib.prompts import encode_prompt, fit_words
+from portraitlib.prompts import encode_prompt, fit_words, warn_of_dropped_words
 from portraitlib.settings import DreamBooth, Sampling
 
 EPOCH, STEP = 1, 2  # what a random number is for; part of its seed
@@ -205,10 +205,13 @@ def encode_captions(model: Model, captions: Sequence[str]) -> tuple[torch.Tensor
     (captions + 1, tokens, width) and (captions + 1, width). Each is encoded once.
     """
     # With guidance the empty one comes along, as guidance takes it; without, it is not encoded.
-    rows = [
-        encode_prompt(model, caption, Sampling(guidance_scale=1.0 if index else 2.0)).tensors
+    found = [
+        encode_prompt(model, caption, Sampling(guidance_scale=1.0 if index else 2.0))
         for index, caption in enumerate(captions)
     ]
+    for each in found:
+        warn_of_dropped_words(each, stacklevel=4)
+    rows = [each.tensors for each in found]
     states = [row["prompt_embeds"] for row in rows] + [rows[0]["negative_prompt_embeds"]]
     pooled = [row["pooled_prompt_embeds"] for row in rows]
     pooled.append(rows[0]["negative_pooled_prompt_embeds"])
