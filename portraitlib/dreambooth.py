@@ -79,7 +79,7 @@ def train_dreambooth(
     folder: str | Path | None = None,
     watch: Watch | None = None,
     watch_every: int = 100,
-    trackers: tuple[str, ...] = (),
+    trackers: tuple[str, ...] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Adapter:
     """Teach the model the person of the photos; the model itself stays as it is.
@@ -91,7 +91,8 @@ def train_dreambooth(
     watch: called before the first step, after every `watch_every` steps and after the last, with
         the model as it is and the step; `film_strip` makes one. What it gives is kept in the folder
         with the adapter of that step: `read_film`.
-    trackers: names that accelerate knows, such as "tensorboard"; they write into the folder.
+    trackers: names that accelerate knows, such as "wandb"; they write into the folder's `logs`.
+        None is TensorBoard where it is installed, () is none.
     on_step: called with a Progress every ten steps and after the last.
 
     Ctrl-C saves, then says how to go on. Out of memory halves `micro_batch_size`. A loss or weights
@@ -145,9 +146,13 @@ def _identity(
     }
 
 
-def _accelerator(model: Model, place: Path, trackers: tuple[str, ...]) -> Any:
+def _accelerator(model: Model, place: Path, trackers: tuple[str, ...] | None) -> Any:
     """Processes and trackers; number types and gradients are the trainer's own."""
     from accelerate import Accelerator
+    from accelerate.utils import is_tensorboard_available
+
+    if trackers is None:
+        trackers = ("tensorboard",) if is_tensorboard_available() else ()
 
     # One process alone needs no word of the device, which could not be another one later.
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1
