@@ -108,13 +108,13 @@ def train_dreambooth(
     accelerator = _accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
-        accelerator.init_trackers("training")
         tuned = tune(model, chosen)
         trainer = make_trainer(model, tuned, chosen, accelerator)
         history = _resume(place, trainer)
         describe = _describer(model, photos, chosen, class_images)
         begun = history["step"]
         if begun < history["total"]:
+            accelerator.init_trackers("training")
             trainer.data = prepare_data(model, photos, chosen, class_images)
             trainer.words = encode_captions(model, trainer.data.captions)
             reported = _Reported(run, describe, watch, watch_every, on_step)
@@ -141,6 +141,9 @@ def _identity(
         "adapters": model.adapter_entries,
         "photos": digest([picture_hash(image) for image in photos.images]),
         "captions": instance_captions(photos, settings),
+        "crops": digest([photo.conditioning for photo in photos])
+        if model.preset.knows_sizes
+        else None,
         "class_images": class_images and class_images.digest,
         **{name: value for name, value in asdict(settings).items() if name not in FREE},
     }
