@@ -26,7 +26,7 @@ LAYERS = (
     ("denoise", "control", "rerun", "class_images")
     + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
-    + ("appearance", "estimates", "fidelity", "likeness"),
+    + ("appearance", "estimates", "fidelity", "likeness", "scores"),
     ("execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
