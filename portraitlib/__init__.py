@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.measure import measure
     from portraitlib.measurement import Measurement
     from portraitlib.models import Model, load_model
-    from portraitlib.photo_set import Photo, PhotoSet
+    from portraitlib.photo_set import Photo, PhotoSet, picture_set
     from portraitlib.photos import read_photos
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
@@ -48,6 +48,7 @@ _HOMES = {
     "Portrait": "portrait",
     "Photo": "photo_set",
     "PhotoSet": "photo_set",
+    "picture_set": "photo_set",
     "read_photos": "photos",
     "subject_photos": "subject",
     "PRESETS": "presets",
@@ -106,6 +107,7 @@ __all__ = [
     "make_class_images",
     "make_condition",
     "measure",
+    "picture_set",
     "read_class_images",
     "read_photos",
     "rerun",

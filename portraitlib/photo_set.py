@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -144,6 +144,33 @@ class PhotoSet:
         kept = tuple(photo for i, photo in enumerate(self.photos) if i not in chosen)
         held = tuple(photo for i, photo in enumerate(self.photos) if i in chosen)
         return replace(self, photos=kept), replace(self, photos=held, left_out=(), skipped=())
+
+
+def picture_set(
+    images: Sequence[Image.Image], caption: str, identifier: str = IDENTIFIER
+) -> PhotoSet:
+    """Pictures of a style or a thing as a set to train on: no face is looked for, nothing is cut.
+
+    images: square, of one size, RGB or what becomes RGB.  caption: what each is called, with the
+    identifier in it. Raises UsageError for none, and for pictures that are not so.
+    """
+    if not images:
+        raise UsageError("images: got none, expected one picture or more")
+    if not isinstance(caption, str) or not caption.strip():
+        raise UsageError(f"caption: got {caption!r}, expected words; try 'blprnt print of a man'")
+    side_px = images[0].width
+    photos = []
+    for index, image in enumerate(images):
+        if image.size != (side_px, side_px):
+            raise UsageError(
+                f"images: number {index} is {image.width}x{image.height} px, expected squares of "
+                f"{side_px} px as the first; cut them to one size"
+            )
+        plain = image.convert("RGB")
+        plain.info = {}  # no metadata goes on
+        whole = Crop(0, 0, side_px)
+        photos.append(Photo(f"picture {index}", caption, plain, plain, plain.size, whole))
+    return PhotoSet(tuple(photos), source="pictures", identifier=identifier, size_px=side_px)
 
 
 class Report(str):
