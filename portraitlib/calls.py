@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -34,15 +34,12 @@ class Together:
 class Variants:
     """How one call draws what a function draws with several values of one argument.
 
-    draw: the same arguments, but `many` in place of `argument`: a list of its values; gives a list
-        of portraits for each, the same pixels as apart.
-    kin: value -> key; only values of one key have something to share.
+    draw: takes the same arguments, but a list of values of `argument`; gives the number of a value
+        and its portraits, each as soon as it is finished, with the same pixels as apart.
     """
 
     argument: str
-    many: str
-    draw: Callable[..., list[list[Portrait]]]
-    kin: Callable[[Any], Hashable]
+    draw: Callable[..., Iterator[tuple[int, list[Portrait]]]]
 
 
 # Function -> what shares computation among its calls; the module of the function adds its own.

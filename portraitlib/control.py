@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def control_to_image(
     ControlNet: https://arxiv.org/abs/2302.05543.
     """
     run = _prepare(model, condition, prompt, sampling, [control], image, strength, controlnet)
-    return _draw(run, on_step)[0]
+    return dict(_draw(run, on_step))[0]
 
 
 def control_to_image_variants(
@@ -100,24 +101,33 @@ def control_to_image_variants(
 
     Runs are alike until the first step in which their conditions act differently. So four values of
     `end` (.25, .5, .75, 1) at 30 steps take 30 calls of the control model and 76 of the UNet, in
-    place of 120 and 120 in diffusers; the pixels are the same. The seconds in a recipe are an equal
-    share of the whole.
+    place of 120 and 120 in diffusers; the pixels are the same. Those that differ in scale alone
+    have in common what the control model says in the first of their steps. The seconds in a recipe
+    are those since the variant before was finished.
     """
     run = _prepare(model, condition, prompt, sampling, controls, image, strength, controlnet)
+    return [portraits for _, portraits in sorted(_draw(run, on_step), key=itemgetter(0))]
+
+
+def variants_as_they_come(
+    model: Model,
+    condition: AnyCondition | Sequence[AnyCondition],
+    prompt: str,
+    sampling: Sampling,
+    control: Sequence[Control | Sequence[Control]],
+    *,
+    image: Picture | None = None,
+    strength: float = 1.0,
+    controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
+    on_step: OnStep | None = None,
+) -> Iterator[tuple[int, list[Portrait]]]:
+    """What control_to_image_variants draws: the number of a control in the list and its portraits,
+    each as soon as it is finished. Everything is checked before the first."""
+    run = _prepare(model, condition, prompt, sampling, control, image, strength, controlnet)
     return _draw(run, on_step)
 
 
-def _first_act(control: Any) -> Any:
-    """What the conditions do in the first step, by which runs have steps in common or none."""
-    row = control if isinstance(control, list | tuple) else [control]
-    if not all(isinstance(each, Control) for each in row):
-        return None
-    return tuple((c.start == 0 and c.scale, c.start == 0 and c.guess_mode) for c in row)
-
-
-TOGETHER[control_to_image] = Together(
-    most_images, Variants("control", "controls", control_to_image_variants, kin=_first_act)
-)
+TOGETHER[control_to_image] = Together(most_images, Variants("control", variants_as_they_come))
 
 
 @dataclass(frozen=True)
@@ -249,8 +259,8 @@ def _sources(controlnet: Any, conditions: list[Condition]) -> list[AnyControlNet
     return sources
 
 
-def _draw(run: _Run, on_step: OnStep | None) -> list[list[Portrait]]:
-    """The portraits of each variant."""
+def _draw(run: _Run, on_step: OnStep | None) -> Iterator[tuple[int, list[Portrait]]]:
+    """Each variant's number and portraits, as they are finished."""
     model, settings = run.model, run.settings
     started_s = time.perf_counter()
     with one_line_when_memory_is_short(settings):
@@ -265,19 +275,15 @@ def _draw(run: _Run, on_step: OnStep | None) -> list[list[Portrait]]:
                 on_step(done, total)
 
         with on_the_device(model, run.controlnets):
-            ends = denoise_all(_drawing(run), state, timesteps, plans, report)
-        # Variants that never differed are one picture.
-        unlike = {id(end): end for end in ends}
-        pixels = {key: decode_latents(model, end.latents) for key, end in unlike.items()}
+            # Variants that never differed come together and are one picture.
+            for variants, end in denoise_all(_drawing(run), state, timesteps, plans, report):
+                images = to_images(decode_latents(model, end.latents), model)
+                seconds = (time.perf_counter() - started_s) / len(images) / len(variants)
+                for variant in variants:
+                    recipes = [_recipe(run, variant, i, seconds) for i in range(len(images))]
+                    yield variant, list(map(Portrait, images, recipes))
+                started_s = time.perf_counter()
         model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
-    seconds = (time.perf_counter() - started_s) / settings.num_images / len(ends)
-    return [
-        [
-            Portrait(drawn, _recipe(run, variant, index, seconds))
-            for index, drawn in enumerate(to_images(pixels[id(end)], model))
-        ]
-        for variant, end in enumerate(ends)
-    ]
 
 
 def _start(run: _Run) -> tuple[State, torch.Tensor]:

@@ -151,7 +151,7 @@ def sweep(
     how the condition holds (`scale`, `start`, `end`, `guess_mode`) share the steps in which they
     are alike, with the pixels of single calls; seeds that follow each other make one batch, which
     agrees with single calls up to rounding, as in `text_to_image`.
-    `on_step(done, total)` is called after every such call.
+    `on_step(done, total)` is called whenever cells are finished.
 
     All settings are checked before the first picture is made. A combination that fails then is
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
@@ -207,15 +207,16 @@ def _run_cells(
     missing = [cell for cell in range(len(calls)) if cell not in outcomes]
     clock = _Clock(len(missing), store is not None)
     for block in make_blocks(function, held, combinations, calls, missing):
-        for cell, outcome in draw_block(function, block, calls):
-            outcomes[cell] = outcome
+        for finished in draw_block(function, block, calls):
+            outcomes |= finished
             if store is not None:
-                row = _row(combinations[cell], outcome)
-                store.keep(row.settings, row.portraits, row.error)
+                for cell, outcome in finished.items():
+                    row = _row(combinations[cell], outcome)
+                    store.keep(row.settings, row.portraits, row.error)
                 store.write(combinations)
-        clock.tick(sum(map(len, block)))
-        if on_step is not None:
-            on_step(len(outcomes), len(calls))
+            clock.tick(len(finished))
+            if on_step is not None:
+                on_step(len(outcomes), len(calls))
     if store is not None:
         store.write_page(combinations)
     return [outcomes[cell] for cell in range(len(calls))]
