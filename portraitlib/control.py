@@ -10,11 +10,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.calls import TOGETHER, Together, Variants
-from portraitlib.conditions import KINDS, Condition, ready_edges
+from portraitlib.calls import TOGETHER, Together, Variants, shown
+from portraitlib.conditions import KINDS, Condition, mostly_black, ready_edges
 from portraitlib.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.denoise import (
     Drawing,
@@ -45,7 +46,7 @@ from portraitlib.portrait import Portrait
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import Control, Sampling, UsageError
 
-AnyCondition = Condition | Image.Image
+AnyCondition = Condition | Image.Image | np.ndarray
 AnyControlNet = str | Path | None
 
 DEFAULT_CONTROL = Control()
@@ -65,8 +66,9 @@ def control_to_image(
 ) -> list[Portrait]:
     """Draw `sampling.num_images` portraits of what the prompt says that hold to a condition.
 
-    condition: what `canny` or `make_condition` made, or a PIL picture, which is taken as ready-made
-        edges, white on black. Several in a list act together: what they add is summed.
+    condition: what `canny` or `make_condition` made, or a PIL picture or OpenCV array, which is
+        taken as ready-made edges, white on black. Several in a list act together: what they add is
+        summed.
     control: how hard it holds and in which steps; a list gives each condition its own.
     image, strength: as for image_to_image, to start from a picture; without one, from noise alone.
         start and end of `control` are then shares of the steps that are run.
@@ -175,6 +177,9 @@ def _prepare(
     if not rows:
         raise UsageError("controls: got none, expected one Control or more")
     sources = _sources(controlnet, conditions)
+    for source, fitted in zip(sources, conditions, strict=True):
+        if source is None and fitted.picture is None and not mostly_black(fitted.image):
+            notes.append("not mostly black, as edges are; try pl.canny(photo)")
     for note in notes:
         warnings.warn(f"condition: {note}", stacklevel=3)
     picture = None if image is None else ready_and_warned(model, image, settings, stacklevel=4)
@@ -218,14 +223,14 @@ def fit_conditions(
                     f"{each.kind} of {each.image.width} px, made again at {size_px} px; "
                     f"try size_px={size_px} where it is made"
                 )
-        elif isinstance(each, Image.Image):
+        elif isinstance(each, Image.Image | np.ndarray):
             ready, done = ready_edges(each, size_px)
             fitted.append(ready)
             notes += [f"a picture, taken as ready-made edges: {'; '.join(done)}"] if done else []
         else:
             raise UsageError(
                 f"condition: got {type(each).__name__}, expected what pl.canny(photo) or "
-                "pl.make_condition(photo, kind) makes, or edges as a PIL picture"
+                "pl.make_condition(photo, kind) makes, or edges as a PIL picture or array"
             )
     return fitted, notes
 
@@ -233,9 +238,9 @@ def fit_conditions(
 def _one_each(control: Any, count: int) -> list[Control]:
     """A control for each condition; one alone is for all."""
     row = list(control) if isinstance(control, list | tuple) else [control] * count
-    wrong = next((each for each in row if not isinstance(each, Control)), None)
-    if wrong is not None:
-        raise UsageError(f"control: got {wrong!r}, expected Control(scale=0.7)")
+    for each in row:
+        if not isinstance(each, Control):
+            raise UsageError(f"control: got {shown(each)}, expected Control(scale=0.7)")
     if len(row) != count:
         raise UsageError(f"control: got {len(row)} for {count} conditions, expected one for each")
     return row

@@ -51,7 +51,7 @@ def load_controlnet(model: Model, source: str | Path | None = None) -> ControlNe
     model of another family, before they are loaded.
     Zhang et al. 2023, https://arxiv.org/abs/2302.05543.
     """
-    key = "" if source is None else str(source)
+    key = None if source is None else str(source)
     if key in model.controlnets:
         return model.controlnets[key]
     name, place, revision = _find(model, source)

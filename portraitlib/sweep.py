@@ -169,6 +169,8 @@ def sweep(
     ...               vary={"num_inference_steps": [5, 25], "guidance_scale": [1.0, 5.0]})
     >>> table.select(guidance_scale=5.0).portraits      # two portraits: 5 and 25 steps
     """
+    if not callable(function):
+        raise UsageError(f"function: got {shown(function)}, expected one such as pl.text_to_image")
     varied_inputs = [name for name in vary if name in inspect.signature(function).parameters]
     held = bind_call(function, (model, *inputs), settings, later=varied_inputs)
     values = _checked(vary, setting_names(held))
@@ -277,8 +279,9 @@ def _score_rows(scores: Measurement, table: SweepTable) -> list[dict[str, Any]]:
 
 def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dict[str, list[Any]]:
     """Return the values as lists, or raise `UsageError` with what is wrong about them."""
-    if not vary:
-        raise UsageError('vary: got nothing, expected e.g. {"num_inference_steps": [5, 10, 20]}')
+    if not vary or not isinstance(vary, Mapping):
+        got = shown(vary) if vary else "nothing"
+        raise UsageError(f'vary: got {got}, expected e.g. {{"num_inference_steps": [5, 10, 20]}}')
     checked: dict[str, list[Any]] = {}
     for name, given in vary.items():
         check_name(name, tuple(names))

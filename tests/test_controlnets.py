@@ -47,8 +47,9 @@ def test_a_control_model_of_another_family_is_refused_before_running(
 
 
 def test_missing_weights_and_odd_names_are_told_in_one_line(mini, edges, tmp_path):
-    def refused(preset=None, controlnet=None) -> str:
-        model = replace(mini, controlnets={}, preset=preset or mini.preset)
+    def refused(preset=None, controlnet=None, known=False) -> str:
+        remembered = mini.controlnets if known else {}
+        model = replace(mini, controlnets=remembered, preset=preset or mini.preset)
         with pytest.raises(pl.UsageError) as refusal:
             pl.control_to_image(model, edges, PROMPT, QUICK, controlnet=controlnet)
         assert "\n" not in str(refusal.value)
@@ -58,6 +59,8 @@ def test_missing_weights_and_odd_names_are_told_in_one_line(mini, edges, tmp_pat
     assert "install the package again, or train them" in refused(gone)
     assert "has no ControlNet of its own" in refused(replace(gone, controlnet_source=None))
     assert "expected a folder that exists or a hub id" in refused(controlnet="no such thing")
+    pl.load_controlnet(mini)  # what is remembered under no name is not taken for an empty one
+    assert "expected a folder that exists or a hub id" in refused(controlnet="", known=True)
     assert "config.json is missing" in refused(controlnet=tmp_path)
     folder = write_controlnet(tmp_path / "pickled", mini.pipeline.unet, 1)
     for file in folder.glob("*.safetensors"):
