@@ -203,12 +203,20 @@ def _bench(chosen: argparse.Namespace) -> None:
         sampling = pl.Sampling(num_images=count, num_inference_steps=25)
         return pl.text_to_image(model, BENCH_PROMPT, sampling)
 
+    def control(edges: pl.Condition) -> list[pl.Portrait]:
+        sampling = pl.Sampling(num_inference_steps=25)
+        return pl.control_to_image(model, edges, BENCH_PROMPT, sampling)
+
     row("import portraitlib", _process_s("import portraitlib") - _process_s("pass"))
     first = FIRST_PICTURE.format(model=chosen.model, prompt=BENCH_PROMPT)
     row("a new process to its first picture, 25 steps", _process_s(first, repeats=1))
     draw(1)  # warm up
     row("one picture, 25 steps", _median_s(lambda: draw(1), 3))
     row("a batch of 8, 25 steps", _median_s(lambda: draw(8), 2))
+    if model.preset.controlnet_source:
+        edges = pl.canny(draw(1)[0], size_px=model.preset.size_px)
+        control(edges)  # warm up
+        row("one picture along edges, 25 steps", _median_s(lambda: control(edges), 3))
     if encoder := encoder_for(DRAWN if model.preset.words else PHOTOGRAPHS):
         images = [portrait.image for portrait in draw(8)] * 2
         face_points(images, encoder)  # warm up
