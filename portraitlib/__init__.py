@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
+    from portraitlib.cost import Budget, Meter
     from portraitlib.gallery import save_results
     from portraitlib.generate import image_to_image, text_to_image
     from portraitlib.measure import measure
@@ -63,13 +64,17 @@ _HOMES = {
     "show_grid": "show",
     "show_photos": "contact_sheet",
     "save_results": "gallery",
+    "Budget": "cost",
+    "Meter": "cost",
 }
 
 __all__ = [
     "PRESETS",
+    "Budget",
     "Condition",
     "Control",
     "Measurement",
+    "Meter",
     "Model",
     "Photo",
     "PhotoSet",
