@@ -17,13 +17,11 @@ from portraitlib.address import (
     weights_hash,
 )
 from portraitlib.execution import (
-    Execution,
     NotebookFailed,
     Say,
     check_writable,
     environment,
     execute,
-    near,
     project_folder,
 )
 from portraitlib.gallery import (
@@ -34,6 +32,7 @@ from portraitlib.gallery import (
     write_json,
 )
 from portraitlib.portrait import write_whole
+from portraitlib.runs import Execution, near
 from portraitlib.settings import UsageError
 
 __all__ = ["DEMO", "NotebookFailed", "demo", "find_notebooks", "refresh_notebooks", "save_results"]

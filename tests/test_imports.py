@@ -23,7 +23,7 @@ LAYERS = (
     ("denoise", "control", "rerun", "class_images", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
-    ("execution", "batch", "studio", "cli"),
+    ("runs", "execution", "batch_plan", "batch_worker", "batch_engines", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
@@ -32,7 +32,8 @@ TORCHLESS = (
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
-    *("estimates", "fidelity", "likeness", "cost"),
+    *("estimates", "fidelity", "likeness", "cost", "runs", "execution"),
+    *("batch_plan", "batch_worker", "batch_engines"),
 )
 HEAVY = (
     "torch",
