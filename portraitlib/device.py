@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def free_memory_gb(device: torch.device) -> float | None:
 def device_name(device: torch.device) -> str:
     """The name that a card gives itself, such as "Tesla T4"; "cpu" or "mps" for the others."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def gpu_ids() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls the CUDA devices that are there, one each."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
+    return [str(index) for index in range(torch.cuda.device_count())]
 
 
 class PeakMemory:

@@ -14,6 +14,8 @@ from portraitlib.gallery import RESULTS
 from portraitlib.settings import RANGES, UsageError, check_number
 
 EXECUTION = "execution.json"  # written last: where it is, the folder is whole
+# Lists of values of one setting: the name of a list -> the setting.
+LISTS = {"step_counts": "num_inference_steps"} | {f"{name}s": name for name in RANGES}
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     """Check names, types and ranges against the notebook's cell tagged `parameters`.
 
     papermill only warns of an unknown name and puts names into code unchecked. The ranges are those
-    of the settings with the same name. Raises UsageError.
+    of the settings with the same name, or of which a list such as `strengths` holds values.
+
+    Raises UsageError.
     """
     known = parameters_of(notebook)
     for name, value in parameters.items():
@@ -141,6 +145,8 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
             )
         if name in RANGES and value is not None:
             check_number(notebook.name, name, value, RANGES[name])
+        for each in value if name in LISTS and isinstance(value, list) else ():
+            check_number(notebook.name, name, each, RANGES[LISTS[name]])
 
 
 def _fits(value: Any, annotation: str) -> bool:

@@ -18,12 +18,22 @@ LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face"),
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery"),
+    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery_table", "gallery"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
-    ("runs", "execution", "batch_plan", "batch_worker", "batch_engines", "batch", "studio", "cli"),
+    (
+        "runs",
+        "execution",
+        "batch_plan",
+        "batch_worker",
+        "batch_engines",
+        "batch_runs",
+        "batch",
+        "studio",
+        "cli",
+    ),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
@@ -33,7 +43,7 @@ TORCHLESS = (
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
     *("estimates", "fidelity", "likeness", "cost", "runs", "execution"),
-    *("batch_plan", "batch_worker", "batch_engines"),
+    *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table"),
 )
 HEAVY = (
     "torch",
