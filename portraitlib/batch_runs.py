@@ -31,9 +31,10 @@ from typing import Any
 from portraitlib.address import installed_version, versions
 from portraitlib.batch_engines import Engine, LocalEngine, RayEngine, WorkerLost
 from portraitlib.batch_plan import plan_batch
-from portraitlib.cost import Budget, BudgetSpent, Cost, cost_of, duration, rate_of
+from portraitlib.cost import UNKNOWN, Budget, BudgetSpent, Cost, cost_of, duration, rate_of
 from portraitlib.execution import Say, check_writable, clear_remains, keep_lost
 from portraitlib.gallery import opening_words, read_results, write_gallery, write_json
+from portraitlib.gallery_table import shown
 from portraitlib.runs import Execution, Task, read_execution
 from portraitlib.settings import UsageError
 
@@ -252,7 +253,7 @@ def _told(task: Task, tasks: Sequence[Task]) -> str:
     """A run in a line: the notebook, and what sets it apart from its other runs."""
     kin = [each for each in tasks if each.notebook == task.notebook]
     apart = [
-        f"{name}={value!r}"
+        f"{name}={shown(value)}"
         for name, value in task.parameters.items()
         if len({repr(each.parameters.get(name)) for each in kin}) > 1
     ]
@@ -336,17 +337,20 @@ def run_cost(
         recipes = [entry["recipe"] for entry in read_results(run.results)["portraits"]]
     named = Counter(str(r.get("card") or r.get("device") or "") for r in recipes or ())
     most = named.most_common(1)[0][0] if named else ""
-    return cost_of(run.duration_s, device or most or "unknown device", run.peak_memory_gb)
+    return cost_of(run.duration_s, device or most or UNKNOWN, run.peak_memory_gb)
 
 
 def _spent(runs: Iterable[Execution], device: str | None) -> Cost:
-    costs = [run_cost(run, device=device) for run in runs if not run.reused]
-    if not costs:
-        return cost_of(0.0, device or "cpu")
-    total = costs[0]
-    for cost in costs[1:]:
-        total = total + cost
-    return replace(total, device=", ".join(dict.fromkeys(cost.device for cost in costs)))
+    """What the new runs cost in all; one that drew nothing ran on the device of the others."""
+    new = [run for run in runs if not run.reused]
+    costs = [run_cost(run, device=device) for run in new]
+    known = Counter(cost.device for cost in costs if cost.device != UNKNOWN)
+    usual = device or (known.most_common(1)[0][0] if known else UNKNOWN)
+    costs = [
+        run_cost(run, device=usual) if cost.device == UNKNOWN else cost
+        for run, cost in zip(new, costs, strict=True)
+    ]
+    return sum(costs[1:], costs[0]) if costs else cost_of(0.0, usual)
 
 
 def _row(run: Execution, folder: Path, device: str | None) -> dict[str, Any]:

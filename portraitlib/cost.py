@@ -35,6 +35,8 @@ DOLLARS_PER_UNIT = 0.10  # Colab sells 100 compute units for 10 dollars, without
 POST_DOLLARS = 3.46
 POST_UNITS = POST_DOLLARS / DOLLARS_PER_UNIT
 
+UNKNOWN = "an unknown device"  # of what names none
+
 MCCORMICK = "https://mccormickml.com/2024/04/23/colab-gpus-features-and-pricing/"
 
 
@@ -172,9 +174,10 @@ class Cost:
         """Both one after the other."""
         known = self.dollars is not None and other.dollars is not None
         peaks = [c.peak_memory_gb for c in (self, other) if c.peak_memory_gb is not None]
+        devices = dict.fromkeys([*self.device.split(", "), *other.device.split(", ")])
         return Cost(
             self.seconds + other.seconds,
-            self.device if self.device == other.device else f"{self.device}, {other.device}",
+            ", ".join(devices),
             (self.dollars or 0) + (other.dollars or 0) if known else None,
             max(peaks, default=None),
         )
@@ -195,7 +198,7 @@ def cost_of(seconds: float, device: str, peak_memory_gb: float | None = None) ->
 
 def portrait_cost(recipe: Mapping[str, Any]) -> Cost:
     """The cost of one picture as its recipe tells it; zero seconds where it does not."""
-    device = recipe.get("card") or recipe.get("device") or "unknown device"
+    device = recipe.get("card") or recipe.get("device") or UNKNOWN
     return cost_of(float(recipe.get("seconds") or 0.0), str(device))
 
 

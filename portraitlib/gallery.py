@@ -103,6 +103,9 @@ td + td { text-align: right; font-variant-numeric: tabular-nums; padding-right: 
 .error { color: var(--accent); overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .wide td + td, .wide th { padding: .2rem .8rem; text-align: left; max-width: 18rem; }
+.wide th:first-child { padding-left: 0; }
+.filters { max-width: none; }
+#count { white-space: nowrap; }
 .wide button { all: unset; cursor: pointer; font-weight: 600; white-space: nowrap; }
 .wide button:focus-visible { outline: 2px solid var(--accent); }
 [aria-sort="ascending"] button::after { content: " \\2191"; }

@@ -61,7 +61,7 @@ def table_of_runs(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     priced = [name for name in ("dollars",) if any(row["dollars"] is not None for row in rows)]
     heads = ["notebook", *varied, *figures, "pictures", "seconds", *priced, "state"]
     lines = [_cells(row, varied, figures, priced) for row in rows]
-    yield "<p>"
+    yield '<p class="filters">'
     for column, name in enumerate(heads):
         if name == "state" or column <= len(varied):
             yield from _select(name, column, [line[column] for line in lines])

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import portraitlib as pl
 from portraitlib import batch_runs, cli, cost, runs
 from portraitlib.batch_plan import plan_batch
 from portraitlib.settings import UsageError
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 PARAMETERS = """\
 seed: int = 0  # picks the colour, 0 to 255
@@ -415,6 +418,30 @@ def test_every_run_is_a_row_with_what_differs_and_what_was_measured(page):
     assert selects == ["prompt", "seed"], "one value is no choice"
     report = json.loads((page[0] / "report.json").read_text())
     assert all(row["peak_memory_gb"] > 0.03 for row in report["notebooks"])
+
+
+# What a reader does: sort by the seed, downwards; then only the first of the two prompts.
+CLICKS = """<script>
+const buttons = [...document.querySelectorAll("th button")], title = [];
+buttons[2].click(); buttons[2].click();
+const select = document.querySelector("select[data-column]");
+select.value = select.options[2].value; select.dispatchEvent(new Event("change"));
+for (const row of document.querySelectorAll("#runs tbody tr"))
+  if (!row.hidden) title.push(row.cells[2].dataset.value);
+for (const run of document.querySelectorAll("section"))
+  if (!run.hidden) title.push(run.textContent.match(/seed (\\d+)/)[1]);
+document.title = [...title, document.getElementById("count").textContent].join(", ");
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_reader_sorts_and_filters_the_runs(page):
+    folder, text = page
+    (folder / "clicked.html").write_text(text.replace("</body>", CLICKS), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command = [CHROMIUM, *flags, (folder / "clicked.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "<title>10, 9, 10, 9, 2 of 4 runs</title>" in done.stdout
 
 
 def test_later_runs_join_the_page_and_newer_ones_replace_older(page, tmp_path):
