@@ -23,6 +23,7 @@ from portraitlib.execution import (
 )
 from portraitlib.gallery import save_results
 from portraitlib.portrait import write_whole
+from portraitlib.repository import carry_address
 from portraitlib.runs import Execution, make_task, near
 from portraitlib.settings import UsageError
 
@@ -149,6 +150,8 @@ def refresh_notebooks(
     import nbformat
 
     written = []
+    for path in carry_address(project_folder()):
+        say(f"{path.name}: now with the address in pyproject.toml")
     for path in find_notebooks(names):
         node = nbformat.read(path, as_version=4)
         if not force and node.metadata.get(STAMP, {}).get("address") == notebook_address(node, {}):

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
-    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face"),
+    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
+    + ("repository",),
     ("sheet", "show", "models", "captions", "photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery_table", "gallery"),
@@ -43,7 +44,7 @@ TORCHLESS = (
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
     *("estimates", "fidelity", "likeness", "cost", "runs", "execution"),
-    *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table"),
+    *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
 )
 HEAVY = (
     "torch",
