@@ -108,8 +108,7 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self.device, self._highest = device, 0
         for other in self._open:
-            if other.device == device:
-                other._read()
+            other._read()
         _reset_peak(device)
         self._open.append(self)
 
