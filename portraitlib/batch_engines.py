@@ -181,9 +181,9 @@ class RayEngine:
                 ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
         if gpus is None:
             gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-        # One run a process, so that neither memory nor a crash goes from one to the next; the
-        # second try is ours, so that it is counted.
-        settings = {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0, "max_calls": 1}
+        # The second try is ours, so that it is counted. A process that has done one run takes
+        # another: what a run holds is held by its kernel, which is gone by then.
+        settings = {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0}
         self._remote = ray.remote(**settings)(_work)
 
     def run(self, task: Task, attempt: int) -> Execution:
