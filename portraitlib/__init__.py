@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
+    from portraitlib.cost import Budget, Meter
     from portraitlib.dreambooth import Progress, train_dreambooth
     from portraitlib.gallery import save_results
     from portraitlib.generate import image_to_image, text_to_image
@@ -77,16 +78,20 @@ _HOMES = {
     "show_photos": "contact_sheet",
     "show_class_images": "contact_sheet",
     "save_results": "gallery",
+    "Budget": "cost",
+    "Meter": "cost",
 }
 
 __all__ = [
     "PRESETS",
     "Adapter",
     "ClassImages",
+    "Budget",
     "Condition",
     "Control",
     "DreamBooth",
     "Measurement",
+    "Meter",
     "Model",
     "Photo",
     "PhotoSet",

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from portraitlib.calls import TOGETHER, Together, shown
-from portraitlib.device import is_out_of_memory, seeded_generators, seeded_noise
+from portraitlib.device import device_name, is_out_of_memory, seeded_generators, seeded_noise
 from portraitlib.latents import add_noise, encode_picture
 from portraitlib.models import Model, sibling_pipeline
 from portraitlib.pictures import Picture, picture_hash, ready_picture_once
@@ -282,6 +282,7 @@ def write_recipe(
         "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
         "adapter": model.adapter_entries,
         "device": str(model.device),
+        "card": device_name(model.device),
         "dtype": model.dtype_name,
         "cpu_threads": torch.get_num_threads(),
         "versions": dict(library_versions()),
