@@ -129,6 +129,9 @@ def _identity(
         "model_revision": model.revision,
         "adapters": model.adapter_entries,
         "photos": digest([picture_hash(image) for image in photos.images]),
+        "masks": digest([photo.mask and picture_hash(photo.mask) for photo in photos])
+        if any(photo.mask for photo in photos)
+        else None,
         "captions": instance_captions(photos, settings),
         "class_images": class_images and class_images.digest,
         **{name: value for name, value in asdict(settings).items() if name not in FREE},
