@@ -87,7 +87,8 @@ def train_dreambooth(
         stopped there goes on, bit for bit; one that is complete is not trained again.
     watch: called before the first step, after every `watch_every` steps and after the last, with
         the model as it is and the step; `film_strip` makes one. What it gives is kept in the folder
-        with the adapter of that step: `read_film`.
+        with the adapter of that step: `read_film`. A run that goes on calls it with the untouched
+        model and 0 first, and keeps nothing of that.
     trackers: names that accelerate knows, such as "tensorboard"; they write into the folder.
     on_step: called with a Progress every ten steps and after the last.
 
@@ -176,6 +177,8 @@ def _train(
     total, settings = history["total"], trainer.settings
     if not history["step"]:
         _watch(trainer, history, reported)
+    elif reported.watch and reported.run:  # it may compare with what there was before
+        reported.watch(trainer.model, 0)
     losses: list[torch.Tensor] = []
     before_s, started_s = history["seconds"], time.perf_counter()
     with _encoders_resting(trainer):

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
-    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt"),
+    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "progress"),
     ("sheet", "show", "adapter_files", "adapters", "adapter_weights", "models", "captions")
     + ("photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
@@ -27,6 +27,7 @@ LAYERS = (
     + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
+    ("film", "film_choice", "film_sheet"),
     ("execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
@@ -36,7 +37,7 @@ TORCHLESS = (
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
-    *("estimates", "fidelity", "likeness", "run_lock", "interrupt"),
+    *("estimates", "fidelity", "likeness", "run_lock", "interrupt", "progress"),
     *("class_audit", "class_cache", "class_set"),
 )
 HEAVY = (
