@@ -112,6 +112,8 @@ def train_dreambooth(
             if not chosen.text_learning_rate:
                 trainer.words = encode_captions(model, trainer.data.captions)
             reported = _Reported(run, describe, watch, watch_every, on_step)
+            if watch and run and history["step"]:  # it may compare with what there was before
+                watch(model, 0)
             with hold_interrupts() as interrupt:
                 _train(trainer, history, reported, interrupt)
         accelerator.end_training()
@@ -177,8 +179,6 @@ def _train(
     total, settings = history["total"], trainer.settings
     if not history["step"]:
         _watch(trainer, history, reported)
-    elif reported.watch and reported.run:  # it may compare with what there was before
-        reported.watch(trainer.model, 0)
     losses: list[torch.Tensor] = []
     before_s, started_s = history["seconds"], time.perf_counter()
     with _encoders_resting(trainer):

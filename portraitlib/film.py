@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from portraitlib.adapter_files import json_entry, read_metadata
 from portraitlib.adapters import OWN, Adapter
 from portraitlib.dreambooth import ADAPTERS, FILM, Watch
@@ -41,8 +39,8 @@ def film_strip(
 
     prompt: with the identifier in it.  seeds: one picture each, drawn in one batch where they
         follow each other; those of `sampling` do not count.
-    photos: of the person, best some that are not trained on: `likeness`. A picture in which no face
-        is found counts as 0, as a stranger.
+    photos: of the person, best some that are not trained on: `likeness`, over the pictures in which
+        a face is found, and `faces`, their share.
     class_prompt: drawn too, with 8 seeds or more: `drift` from what the untouched model drew, and
         `class_likeness`, how far the class has become the person.
     `prompt_seen` is the prompt fidelity, where somebody can judge it. The figures are those of
@@ -126,11 +124,10 @@ def _of_person(asked: _Asked, model: Model, step: int) -> tuple[list[Portrait], 
     portraits = _draw(model, asked.prompt, asked.seeds, asked.sampling, step)
     figures: dict[str, float] = {}
     if asked.photos is not None:
-        rows = measure(portraits, photos=asked.photos).rows
-        values = [0.0 if row["face"] != "found" else row["likeness"] for row in rows]
-        if None not in values:
-            figures["likeness"] = float(np.mean(values))
-            portraits = _noted(portraits, values)
+        found = measure(portraits, photos=asked.photos)
+        figures = {"faces": found["likeness"].count / len(found)}
+        figures |= _means(found, {"likeness": "likeness"})
+        portraits = _noted(portraits, [row["likeness"] for row in found.rows])
     try:
         found = measure(portraits, photos=asked.photos, prompt=asked.judged)
         figures |= _means(found, {"prompt_seen": "prompt_seen"})
