@@ -190,13 +190,19 @@ class Frame:
 
     @property
     def likeness(self) -> dict[int, float]:
-        """Seed -> likeness of the portraits of the prompt; empty if it was not measured."""
-        measured = {p.recipe.get("seed"): p.recipe.get("measured", {}) for p in self.portraits}
-        return {
-            seed: found["likeness"]
-            for seed, found in measured.items()
-            if seed is not None and found.get("likeness") is not None
-        }
+        """Seed -> likeness of the portraits of the prompt; without those that have none."""
+        return _likeness_of(self.portraits)
+
+    @property
+    def class_likeness(self) -> dict[int, float]:
+        """Seed -> likeness of the portraits of the class prompt to the person."""
+        return _likeness_of(self.of_class)
+
+
+def _likeness_of(portraits: Sequence[Portrait]) -> dict[int, float]:
+    measured = {p.recipe.get("seed", -1): p.recipe.get("measured", {}) for p in portraits}
+    found = {seed: entry.get("likeness") for seed, entry in measured.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)

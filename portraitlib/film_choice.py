@@ -17,6 +17,7 @@ from portraitlib.settings import UsageError
 # become the person passes 2 within 100 steps.
 DRIFT_FLOORS = 1.5
 LEAST_FACES = 0.5  # share of the pictures in which one is found
+HARDLY_ALIKE = 0.3  # of the way from strangers to the person
 MOST_LOSS = 0.1  # of the way from strangers to the person: more is never called noise
 
 
@@ -88,6 +89,8 @@ def _why(chosen: Frame, best: Frame, known: Sequence[Frame], limit: float) -> st
             f"step {chosen.step}: as alike ({_alike(chosen):.2f}) as the best ({_alike(best):.2f} "
             f"at step {best.step}), up to the noise, and the earliest such"
         )
+    if _alike(best) < HARDLY_ALIKE:
+        text += ", hardly so yet: try more steps or a higher rate"
     drift = chosen.figures.get("drift")
     if drift is None:
         return f"{text}; drift was not measured"

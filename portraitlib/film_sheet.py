@@ -16,7 +16,7 @@ COLUMNS = 9  # steps side by side
 
 
 def show_film(film: Film, *, columns: int = COLUMNS, title: str | None = None) -> Picture:
-    """Draw the film: a column a step, a row a seed, the prompt above and the class prompt below.
+    """Draw the film: a column a step, a row a seed, those of the class prompt below.
 
     columns: the most steps shown; of more, the first, the last and some between them. Each says its
     likeness and drift. Raises UsageError for fewer than 2 columns, or if nothing was drawn.
@@ -26,24 +26,22 @@ def show_film(film: Film, *, columns: int = COLUMNS, title: str | None = None) -
     frames = [frame for frame in film if frame.portraits]
     if not frames:
         raise UsageError(f"{film.folder}: no pictures in this film; try film_strip(prompt)")
-    chosen = sorted({round(i) for i in np.linspace(0, len(frames) - 1, columns)})
+    chosen = sorted({round(index) for index in np.linspace(0, len(frames) - 1, columns)})
     rows = []
     for frame in (frames[index] for index in chosen):
-        for kind in (frame.portraits, frame.of_class[: len(frame.portraits)]):
-            if kind:
-                settings = {"prompt": kind[0].recipe.get("prompt", ""), "step": _head(frame)}
-                rows.append(SweepRow(settings, list(kind)))
-    table = SweepTable(tuple(rows), ("prompt", "step"))
-    return show_table(table, rows="seed", columns="step", pages="prompt", title=title)
+        for portrait in (*frame.portraits, *frame.of_class[: len(frame.portraits)]):
+            recipe = portrait.recipe
+            row = f"{recipe.get('prompt', '')}, seed {recipe.get('seed')}"
+            rows.append(SweepRow({"row": row, "step": _head(frame)}, [portrait]))
+    table = SweepTable(tuple(rows), ("row", "step"))
+    return show_table(table, rows="row", columns="step", title=title)
 
 
 def _head(frame: Frame) -> str:
-    told = [
-        f"{name} {frame.figures[name]:.2f}"
-        for name in ("likeness", "drift")
-        if name in frame.figures
-    ]
-    return ", ".join([f"step {frame.step}", *told])
+    names = [name for name in ("likeness", "drift") if name in frame.figures]
+    return ", ".join(
+        [f"step {frame.step}", *(f"{name} {frame.figures[name]:.2f}" for name in names)]
+    )
 
 
 def show_training(film: Film, *, title: str | None = None) -> Picture:
@@ -53,15 +51,15 @@ def show_training(film: Film, *, title: str | None = None) -> Picture:
         done, losses = zip(*film.curve, strict=True)
         curves.append(Curve(done, [losses], "loss, smoothed", "step"))
     steps = [frame.step for frame in film]
-    seeds = sorted({seed for frame in film for seed in frame.likeness})
-    if seeds:
-        values = [[frame.likeness.get(seed, math.nan) for frame in film] for seed in seeds]
-        curves.append(Curve(steps, values, "likeness of each seed", "step"))
-    for name, label in (
-        ("class_likeness", "likeness of the class"),
-        ("drift", "drift of the class"),
+    for label, by_step in (
+        ("likeness", [frame.likeness for frame in film]),
+        ("likeness of the class", [frame.class_likeness for frame in film]),
     ):
-        if any(name in frame.figures for frame in film):
-            row = [frame.figures.get(name, math.nan) for frame in film]
-            curves.append(Curve(steps, [row], label, "step"))
+        seeds = sorted({seed for known in by_step for seed in known})
+        if seeds:
+            values = [[known.get(seed, math.nan) for known in by_step] for seed in seeds]
+            curves.append(Curve(steps, values, label, "step"))
+    if any("drift" in frame.figures for frame in film):
+        row = [frame.figures.get("drift", math.nan) for frame in film]
+        curves.append(Curve(steps, [row], "drift of the class", "step"))
     return show_curves(curves, columns=2 if len(curves) == 4 else 3, title=title)

@@ -92,7 +92,8 @@ def test_a_film_is_shown_a_column_a_step_and_with_its_curves(run):
     film = pl.read_film(run)
     texts = [text.get_text() for text in pl.show_film(film).texts]
     assert any("step 4," in text.replace("\n", " ") for text in texts)
-    assert {"seed 5", "seed 6", PROMPT, CLASS} <= set(texts)
+    plain = {text.replace("\n", " ") for text in texts}
+    assert {f"{prompt}, seed {seed}" for prompt in (PROMPT, CLASS) for seed in (5, 6)} <= plain
     labels = [axes.get_ylabel() for axes in pl.show_training(film).axes]
     assert labels[0] == "loss, smoothed" and "drift of the class" in labels
 

@@ -28,6 +28,7 @@ LAYERS = (
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness"),
     ("film", "film_choice", "film_sheet"),
+    ("training_file", "training_command"),
     ("execution", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
@@ -38,7 +39,7 @@ TORCHLESS = (
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
     *("estimates", "fidelity", "likeness", "run_lock", "interrupt", "progress"),
-    *("class_audit", "class_cache", "class_set"),
+    *("class_audit", "class_cache", "class_set", "training_file", "training_command"),
 )
 HEAVY = (
     "torch",
