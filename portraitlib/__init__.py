@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.controlnets import load_controlnet
     from portraitlib.cost import Budget, Meter
     from portraitlib.dreambooth import Progress, train_dreambooth
+    from portraitlib.film import Film, Frame, film_strip, read_film
+    from portraitlib.film_choice import propose
+    from portraitlib.film_sheet import show_film, show_training
     from portraitlib.gallery import save_results
     from portraitlib.generate import image_to_image, text_to_image
     from portraitlib.measure import measure
@@ -30,6 +33,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.photos import read_photos
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
+    from portraitlib.progress import print_progress
     from portraitlib.rerun import rerun
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
@@ -45,6 +49,13 @@ _HOMES = {
     "DreamBooth": "settings",
     "train_dreambooth": "dreambooth",
     "Progress": "dreambooth",
+    "film_strip": "film",
+    "read_film": "film",
+    "propose": "film_choice",
+    "show_film": "film_sheet",
+    "show_training": "film_sheet",
+    "Film": "film",
+    "Frame": "film",
     "Sampling": "settings",
     "Portrait": "portrait",
     "Photo": "photo_set",
@@ -69,6 +80,7 @@ _HOMES = {
     "control_to_image": "control",
     "control_to_image_variants": "control",
     "load_controlnet": "controlnets",
+    "print_progress": "progress",
     "rerun": "rerun",
     "sweep": "sweep",
     "SweepTable": "sweep",
@@ -90,6 +102,8 @@ __all__ = [
     "Condition",
     "Control",
     "DreamBooth",
+    "Film",
+    "Frame",
     "Measurement",
     "Meter",
     "Model",
@@ -106,6 +120,7 @@ __all__ = [
     "class_images_cost",
     "control_to_image",
     "control_to_image_variants",
+    "film_strip",
     "image_to_image",
     "load_controlnet",
     "load_model",
@@ -113,13 +128,18 @@ __all__ = [
     "make_condition",
     "measure",
     "picture_set",
+    "print_progress",
+    "propose",
     "read_class_images",
+    "read_film",
     "read_photos",
     "rerun",
     "save_results",
     "show_class_images",
+    "show_film",
     "show_grid",
     "show_photos",
+    "show_training",
     "subject_photos",
     "sweep",
     "text_to_image",

@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         where = f"{problem.filename}: " if problem.filename else ""
         return _complain(f"{where}{problem.strerror or problem}", 2)
-    except KeyboardInterrupt:
-        return _complain("stopped; nothing half made was kept", 130)
+    except KeyboardInterrupt as stopped:
+        return _complain(str(stopped) or "stopped; nothing half made was kept", 130)
     except RuntimeError as problem:
         from portraitlib.cost import BudgetSpent
         from portraitlib.execution import NotebookFailed
@@ -119,6 +119,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     photos.add_argument(
         "--output", default="runs/photos.png", metavar="FILE", help="the sheet (%(default)s)"
+    )
+
+    train = commands.add_parser("train", help="teach the model a face, by a settings file")
+    train.set_defaults(run=_train)
+    train.add_argument("settings", nargs="?", metavar="FILE", help="TOML; see --example")
+    train.add_argument("--model", metavar="NAME", help="in place of the file's model")
+    train.add_argument("--photos", metavar="FOLDER", help="in place of the file's photos")
+    train.add_argument("--out", metavar="FOLDER", help="in place of the file's out")
+    train.add_argument("--example", action="store_true", help="print a settings file, explained")
+    train.add_argument(
+        "--plan", metavar="PLAN", help="write a settings file for all of SDXL's weights, a big GPU"
     )
 
     demo = commands.add_parser("demo", help="run the notebooks with small settings, make a gallery")
@@ -217,6 +228,32 @@ def _photos(chosen: argparse.Namespace) -> None:
     pl.show_photos(photos).savefig(file, format="png")
     write_whole(target, file.getvalue())
     print(target)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    """Train, or write a settings file to train with."""
+    from portraitlib.portrait import write_whole
+    from portraitlib.training_file import example_file, plan_file, read_toml, read_training_file
+
+    if chosen.example:
+        print(example_file(model=chosen.model), end="")
+        return
+    if chosen.plan:
+        target = Path(chosen.plan).expanduser().absolute()
+        if target.exists():
+            raise UsageError(f"--plan: {target} is there already; give another name")
+        given = None
+        if chosen.settings:
+            given = read_toml(read_training_file(chosen.settings).path)
+        write_whole(target, plan_file(target, given).encode())
+        print(target)
+        return
+    if chosen.settings is None:
+        raise UsageError("train: no settings file; try portraitlib train --example > settings.toml")
+    from portraitlib.training_command import changed, train_from_file
+
+    asked = read_training_file(chosen.settings)
+    train_from_file(changed(asked, chosen.model, chosen.photos, chosen.out), _say)
 
 
 def _free_name(folder: Path, prompt: str, seed: int) -> Path:

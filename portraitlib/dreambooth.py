@@ -87,7 +87,8 @@ def train_dreambooth(
         stopped there goes on, bit for bit; one that is complete is not trained again.
     watch: called before the first step, after every `watch_every` steps and after the last, with
         the model as it is and the step; `film_strip` makes one. What it gives is kept in the folder
-        with the adapter of that step: `read_film`.
+        with the adapter of that step: `read_film`. A run that goes on calls it with the untouched
+        model and 0 first, and keeps nothing of that.
     trackers: names that accelerate knows, such as "tensorboard"; they write into the folder.
     on_step: called with a Progress every ten steps and after the last.
 
@@ -111,6 +112,8 @@ def train_dreambooth(
             if not chosen.text_learning_rate:
                 trainer.words = encode_captions(model, trainer.data.captions)
             reported = _Reported(run, describe, watch, watch_every, on_step)
+            if watch and run and history["step"]:  # it may compare with what there was before
+                watch(model, 0)
             with hold_interrupts() as interrupt:
                 _train(trainer, history, reported, interrupt)
         accelerator.end_training()
@@ -129,6 +132,9 @@ def _identity(
         "model_revision": model.revision,
         "adapters": model.adapter_entries,
         "photos": digest([picture_hash(image) for image in photos.images]),
+        "masks": digest([photo.mask and picture_hash(photo.mask) for photo in photos])
+        if any(photo.mask for photo in photos)
+        else None,
         "captions": instance_captions(photos, settings),
         "class_images": class_images and class_images.digest,
         **{name: value for name, value in asdict(settings).items() if name not in FREE},

@@ -25,6 +25,7 @@ class Photo:
     image: the crop, (size_px, size_px) RGB sRGB without metadata; None if there is none.
     preview: the whole photo, upright, at most 512 px.
     original_size: width and height.  crop: the square that `image` was cut from.
+    mask: what a training counts, white, cut as `image` was, (size_px, size_px) L; None for all.
     faces: all that were found, from left to right.  chosen: which of them it is about, from 0.
     refusals: why it was left out; empty if it is used.  warnings: what to know of it.
     notes: what was done to the file's pixels, nothing to act on.
@@ -44,6 +45,7 @@ class Photo:
     notes: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     embedding: np.ndarray | None = field(default=None, repr=False, compare=False)
+    mask: Image.Image | None = field(default=None, repr=False)
 
     @property
     def status(self) -> str:

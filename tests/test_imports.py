@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
-    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "repository"),
+    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "repository")
+    + ("progress",),
     ("sheet", "show", "adapter_files", "adapters", "adapter_weights", "models", "captions")
     + ("photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
@@ -27,7 +28,9 @@ LAYERS = (
     + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness", "scores"),
-    ("film", "training_file", "runs", "execution", "batch_plan", "batch_worker", "batch_engines")
+    ("film", "film_choice", "film_sheet"),
+    ("training_file", "training_command"),
+    ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
     + ("batch_runs", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
@@ -38,7 +41,8 @@ TORCHLESS = (
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
     *("estimates", "fidelity", "likeness", "run_lock", "interrupt", "cost", "runs", "execution"),
-    *("class_audit", "class_cache", "class_set", "scores"),
+    *("class_audit", "class_cache", "class_set", "scores", "progress"),
+    *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
 )
 HEAVY = (
