@@ -22,12 +22,13 @@ def has_accelerator() -> bool:
 def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The device to compute on: the one named, or the best there is (CUDA, then MPS, then CPU).
 
-    name: "cpu", "cuda", "cuda:1", "mps", or None to choose.
+    name: "cpu", "cuda", "cuda:1", "mps", or None to choose; then each process of one launch gets a
+        GPU of its own.
     Raises UsageError if the name is not a device, or that device is not here.
     """
     if name is None:
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _own_gpu()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -37,6 +38,14 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     if device is None or str(device) not in there:
         raise UsageError(f"device: got {str(name)!r}, expected one of {', '.join(there)}")
     return device
+
+
+def _own_gpu() -> torch.device:
+    """The GPU of this process: one each where `accelerate launch` has started several."""
+    place = os.environ.get("LOCAL_RANK", "")
+    if not place.isdecimal():
+        return torch.device("cuda")
+    return torch.device("cuda", int(place) % torch.cuda.device_count())
 
 
 def _devices_here() -> list[str]:
@@ -164,6 +173,13 @@ def _peak_bytes(device: torch.device) -> int | None:
         return None
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def put_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device; a GPU that is at work is not waited for."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def seeded_generators(seed: int, count: int) -> list[torch.Generator]:

@@ -6,9 +6,11 @@ A run keeps everything in its folder and goes on where it was stopped, bit for b
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,15 @@ from portraitlib.optimizer_state import load_optimizer, optimizer_tensors
 from portraitlib.photo_set import PhotoSet
 from portraitlib.pictures import picture_hash
 from portraitlib.portrait import Portrait
-from portraitlib.settings import DreamBooth, UsageError
+from portraitlib.settings import DreamBooth, Range, UsageError, check_number
 from portraitlib.training_check import check_training
 from portraitlib.training_data import encode_captions, instance_captions, prepare_data
 from portraitlib.training_step import Trainer, make_trainer, update
-from portraitlib.tuned import TEXT_PARTS, tune
+from portraitlib.tuned import as_when_drawing, encoders_resting, tune
 
 DEFAULT_TRAINING = DreamBooth()
 READ_LOSS_EVERY = 10  # steps: reading it makes a GPU wait
+WATCH_EVERY = Range(1, 1_000_000, "updates between two looks", example=100)
 SMOOTH = 0.05  # what one step counts in the smoothed loss
 # What may be another when a run goes on: it changes how it is computed, not what.
 FREE = ("save_every_steps", "micro_batch_size", "compile", "gradient_checkpointing")
@@ -92,34 +95,41 @@ def train_dreambooth(
     trackers: names that accelerate knows, such as "tensorboard"; they write into the folder.
     on_step: called with a Progress every ten steps and after the last.
 
-    Ctrl-C saves, then says how to go on. Out of memory halves `micro_batch_size`. A loss that is
-    not a number stops the run, and the last good state stays.
+    Ctrl-C saves, then says how to go on. Out of memory halves `micro_batch_size`. A loss or weights
+    that are no numbers stop the run; the last good state stays, and is an adapter of its own.
     Raises UsageError in one line for photos, prompts or settings that cannot be trained with, a
     folder that holds another run or is in use, and a disk that is full; nothing saved is lost.
     """
+    watch_every = int(check_number("train_dreambooth", "watch_every", watch_every, WATCH_EVERY))
     chosen = check_training(model, photos, settings, class_images)
     identity = _identity(model, photos, chosen, class_images)
     place = cache_folder("training") / digest(identity) if folder is None else Path(folder)
+    place = place.expanduser()
     accelerator = _accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
+        accelerator.init_trackers("training")
         tuned = tune(model, chosen)
         trainer = make_trainer(model, tuned, chosen, accelerator)
         history = _resume(place, trainer)
-        describe = _describer(model, photos, chosen, class_images, history)
-        if history["step"] < history["total"]:
+        describe = _describer(model, photos, chosen, class_images)
+        begun = history["step"]
+        if begun < history["total"]:
             trainer.data = prepare_data(model, photos, chosen, class_images)
-            if not chosen.text_learning_rate:
-                trainer.words = encode_captions(model, trainer.data.captions)
+            trainer.words = encode_captions(model, trainer.data.captions)
             reported = _Reported(run, describe, watch, watch_every, on_step)
-            if watch and run and history["step"]:  # it may compare with what there was before
+            if watch and run and begun:  # it may compare with what there was before
                 watch(model, 0)
-            with hold_interrupts() as interrupt:
-                _train(trainer, history, reported, interrupt)
-        accelerator.end_training()
-        adapter = describe(tuned.tensors)
-        if run and not (place / "adapter.safetensors").exists():
-            adapter.save(place / "adapter.safetensors")
+            try:
+                with hold_interrupts() as interrupt:
+                    _train(trainer, history, reported, interrupt)
+            finally:
+                for tracker in accelerator.trackers:
+                    tracker.finish()  # the processes stay together, for the next training
+        adapter = describe(tuned.tensors, history)
+        path = place / "adapter.safetensors"
+        if run and (begun < history["total"] or not path.exists()):
+            adapter.save(path)
     return adapter
 
 
@@ -145,16 +155,21 @@ def _accelerator(model: Model, place: Path, trackers: tuple[str, ...]) -> Any:
     """Processes and trackers; number types and gradients are the trainer's own."""
     from accelerate import Accelerator
 
+    # One process alone needs no word of the device, which could not be another one later.
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
     try:
-        accelerator = Accelerator(
-            cpu=model.device.type == "cpu",
-            log_with=list(trackers) or None,
-            project_dir=place / "logs",
-        )
-        if trackers:
-            accelerator.init_trackers("training")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of missing trackers is said below
+            accelerator = Accelerator(
+                cpu=several and model.device.type == "cpu",
+                log_with=list(trackers) or None,
+                project_dir=place / "logs",
+            )
     except (ImportError, ValueError) as problem:
         raise UsageError(f"trackers: got {list(trackers)}: {problem}") from None
+    if missing := set(trackers) - {str(each) for each in accelerator.log_with}:
+        name = sorted(missing)[0]
+        raise UsageError(f"trackers: got {name!r}, which is not installed; pip install {name}")
     return accelerator
 
 
@@ -166,7 +181,7 @@ class _Reported:
     """Who is told of a training; run is None in all processes but the first."""
 
     run: Run | None
-    describe: Callable[[Mapping[str, torch.Tensor]], Adapter]
+    describe: Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], Adapter]
     watch: Watch | None
     watch_every: int
     on_step: Callable[[Progress], None] | None
@@ -177,31 +192,33 @@ def _train(
 ) -> None:
     """Run the steps that are left; the history is kept up to date and saved with the weights."""
     total, settings = history["total"], trainer.settings
-    if not history["step"]:
-        _watch(trainer, history, reported)
     losses: list[torch.Tensor] = []
-    before_s, started_s = history["seconds"], time.perf_counter()
-    with _encoders_resting(trainer):
+    with encoders_resting(trainer.tuned, offloaded=trainer.model.offloaded):
+        _watch_first(trainer, history, reported)
+        before_s, started_s = history["seconds"], time.perf_counter()
         for step in range(history["step"], total):
             losses.append(update(trainer, step))
             done = step + 1
-            last = done == total or interrupt.asked
+            stopped = _stopped(trainer, interrupt, done)
             watched = done % reported.watch_every == 0 or done == total
-            saved = done % settings.save_every_steps == 0 or last
+            saved = done % settings.save_every_steps == 0 or done == total or stopped
             if not (done % READ_LOSS_EVERY == 0 or watched or saved):
                 continue
-            _read_losses(trainer, losses, history, done)
+            _read_losses(trainer, losses, history, done, reported)
             history["seconds"] = before_s + time.perf_counter() - started_s
-            if watched:
-                paused_s = time.perf_counter()
-                _watch(trainer, history, reported)
-                started_s += time.perf_counter() - paused_s  # watching is no training
-            if saved and reported.run:
-                tensors, optimizer = _state(trainer)
-                save_checkpoint(reported.run, done, tensors, {**optimizer, "history": history})
-            if reported.on_step:
-                reported.on_step(_progress(history))
-            if interrupt.asked:
+            paused_s = time.perf_counter()
+            try:
+                if watched:
+                    _watch(trainer, history, reported)
+                if reported.on_step:
+                    reported.on_step(_progress(history))
+            except BaseException:  # what was learnt outlives a watcher that fails
+                _save(trainer, history, reported)
+                raise
+            if watched or saved:
+                _save(trainer, history, reported)
+            started_s += time.perf_counter() - paused_s  # watching is no training
+            if stopped:
                 where = reported.run.folder if reported.run else "its folder"
                 raise KeyboardInterrupt(
                     f"stopped after step {done} of {total}, saved in {where}; "
@@ -209,24 +226,68 @@ def _train(
                 )
 
 
+def _watch_first(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> None:
+    """Watch before the first step, or where the watcher failed when the run was here before."""
+    step, seen = history["step"], [row["step"] for row in history["figures"]]
+    if step % reported.watch_every == 0 and step not in seen:
+        _watch(trainer, history, reported)
+
+
+def _stopped(trainer: Trainer, interrupt: Interrupt, done: int) -> bool:
+    """Has Ctrl-C been pressed? Several processes stop at the same step, once one was asked to."""
+    accelerator = trainer.accelerator
+    if accelerator.num_processes == 1 or done % READ_LOSS_EVERY:
+        return interrupt.asked and accelerator.num_processes == 1
+    asked = torch.tensor(float(interrupt.asked), device=trainer.model.device)
+    return bool(accelerator.reduce(asked, reduction="sum"))
+
+
 def _read_losses(
-    trainer: Trainer, losses: list[torch.Tensor], history: dict[str, Any], done: int
+    trainer: Trainer,
+    losses: list[torch.Tensor],
+    history: dict[str, Any],
+    done: int,
+    reported: _Reported,
 ) -> None:
-    """Add the losses since the last time to the history; raises UsageError if one is no number."""
+    """Add the losses since the last time to the history; stops where something is no number."""
     summed = trainer.accelerator.reduce(torch.stack(losses), reduction="sum").tolist()
     losses.clear()
-    good = history["step"]
     for value in summed:
         smooth = history["loss"]
         history["loss"] = value if smooth is None else smooth + SMOOTH * (value - smooth)
     if not math.isfinite(history["loss"]):
         raise UsageError(
-            f"the loss is not a number after step {done}; what was saved before stays (up to step "
-            f"{good}); try a learning_rate below {trainer.settings.learning_rate:g}"
+            f"the loss is not a number after step {done}; {_rescue(trainer, reported)}"
         )
     history["step"] = done
     history["curve"].append([done, round(history["loss"], 6)])
     trainer.accelerator.log({"loss": history["loss"]}, step=done)
+
+
+def _save(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> None:
+    """Save all that the run needs to go on, but no weights that are no numbers."""
+    step = history["step"]
+    # The loss was of the weights before the last update; this is of those after it.
+    finite = torch.stack([weight.isfinite().all() for weight in trainer.tuned.weights.values()])
+    if not finite.all():
+        raise UsageError(
+            f"the weights are no numbers after step {step}; {_rescue(trainer, reported)}"
+        )
+    if reported.run:
+        tensors, optimizer = _state(trainer)
+        save_checkpoint(reported.run, step, tensors, {**optimizer, "history": history})
+
+
+def _rescue(trainer: Trainer, reported: _Reported) -> str:
+    """Write the last good state as an adapter of its own; says where, and what to try."""
+    advice = f"try a learning_rate below {trainer.settings.learning_rate:g} in another folder"
+    found = newest_checkpoint(reported.run.folder) if reported.run else None
+    if found is None or reported.run is None:
+        return f"nothing was saved before; {advice}"
+    path = reported.run.folder / ADAPTERS / f"step-{found.step:06d}.safetensors"
+    weights = {name: found.tensors[name] for name in trainer.tuned.weights}
+    reported.describe(weights, found.state["history"]).save(path)
+    return f"the last good state, of step {found.step}, is in {path}; {advice}"
 
 
 def _watch(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> None:
@@ -234,14 +295,15 @@ def _watch(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> No
     if reported.watch is None or reported.run is None:
         return
     step, folder = history["step"], reported.run.folder
-    with _as_when_drawing(trainer):
+    with as_when_drawing(trainer.tuned):
         portraits, figures = reported.watch(trainer.tuned.model, step)
     for index, portrait in enumerate(portraits):
         portrait.save(folder / FILM / f"step-{step:06d}-{index}.png")
     history["figures"].append({"step": step, **figures})
     trainer.accelerator.log(figures, step=step)
     adapter = replace(
-        reported.describe(trainer.tuned.tensors), sample=portraits[0].image if portraits else None
+        reported.describe(trainer.tuned.tensors, history),
+        sample=portraits[0].image if portraits else None,
     )
     adapter.save(folder / ADAPTERS / f"step-{step:06d}.safetensors")
 
@@ -253,46 +315,6 @@ def _progress(history: Mapping[str, Any]) -> Progress:
         *(done, total, history["loss"], seconds, seconds / done * (total - done)),
         {name: value for name, value in figures.items() if name != "step" and value is not None},
     )
-
-
-# --- where the parts are -------------------------------------------------------------------------
-
-
-def _unused(trainer: Trainer) -> list[Any]:
-    """The parts of the model that a step does not need, and that share nothing with one it does."""
-    parts = {name: getattr(trainer.model.pipeline, name) for name in ("vae", *TEXT_PARTS)}
-    return [part for name, part in parts.items() if name not in trainer.tuned.parts]
-
-
-@contextmanager
-def _encoders_resting(trainer: Trainer) -> Iterator[None]:
-    """Keep the encoders and the VAE out of the device's memory; they are used no more."""
-    if trainer.model.offloaded:  # they wait in main memory already
-        yield
-        return
-    for part in _unused(trainer):
-        part.to("cpu")
-    try:
-        yield
-    finally:
-        for part in _unused(trainer):
-            part.to(trainer.model.device)
-
-
-@contextmanager
-def _as_when_drawing(trainer: Trainer) -> Iterator[None]:
-    """Bring the encoders back for a while, and switch the networks from training to drawing."""
-    for part in _unused(trainer):
-        part.to(trainer.model.device)
-    for part in trainer.tuned.parts.values():
-        part.eval()
-    trainer.tuned.forget_prompts()
-    try:
-        yield
-    finally:
-        trainer.tuned.parts["unet"].train()
-        for part in _unused(trainer):
-            part.to("cpu")
 
 
 # --- what is kept --------------------------------------------------------------------------------
@@ -325,12 +347,14 @@ def _describer(
     photos: PhotoSet,
     settings: DreamBooth,
     class_images: ClassImages | None,
-    history: dict[str, Any],
-) -> Callable[[Mapping[str, torch.Tensor]], Adapter]:
-    """Makes an Adapter of the weights as they are, with the recipe so far."""
+) -> Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], Adapter]:
+    """Makes an Adapter of weights, with the recipe that made them."""
     captions = instance_captions(photos, settings)
+    scaling = (
+        (settings.rank or 0, float(settings.alpha or 0)) if settings.tune == "lora" else (0, 0.0)
+    )
 
-    def describe(tensors: Mapping[str, torch.Tensor]) -> Adapter:
+    def describe(tensors: Mapping[str, torch.Tensor], history: Mapping[str, Any]) -> Adapter:
         recipe = {
             "function": "train_dreambooth",
             **{name: value for name, value in asdict(settings).items() if value is not None},
@@ -344,7 +368,7 @@ def _describer(
             **history,
         }
         return Adapter(
-            *(settings.tune, dict(tensors), settings.rank or 0, float(settings.alpha or 0)),
+            *(settings.tune, dict(tensors), *scaling),
             base=model.name,
             base_revision=model.revision,
             identifier=photos.identifier,

@@ -160,6 +160,7 @@ CHOICES = {
     "layers": tuple(LAYERS),
     "lr_scheduler": ("cosine", "linear", "constant"),
     "optimizer": ("adamw", "adamw8bit", "prodigy"),
+    "precision": ("float32", "float16", "bfloat16"),
 }
 
 
@@ -186,8 +187,9 @@ class DreamBooth:
         differs by rounding only; memory that runs short halves it by itself.
 
     How
-    learning_rate, lr_scheduler, lr_warmup_steps, optimizer, weight_decay: "adamw8bit" needs
-        bitsandbytes, "prodigy" needs prodigyopt (and learning_rate=1.0).
+    learning_rate, lr_scheduler, lr_warmup_steps, optimizer, weight_decay: the default rate of
+        tune="full" is a twentieth of a LoRA's. "adamw8bit" needs bitsandbytes, "prodigy" needs
+        prodigyopt (and learning_rate=1.0).
     snr_gamma: the most that a little-noised picture counts (https://arxiv.org/abs/2303.09556);
         None weighs all alike.
     noise_offset: noise of a whole channel, for darker and lighter pictures.

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from portraitlib.class_set import ClassImages
+from portraitlib.device import DTYPES, pick_dtype
 from portraitlib.models import Model
 from portraitlib.photo_set import PhotoSet
 from portraitlib.settings import DreamBooth, UsageError
@@ -21,6 +22,7 @@ PLAIN_WORDS = frozenset(
     ("a", "an", "the", "of", "in", "on", "at", "with", "and", "portrait", "photo", "picture")
     + ("photorealistic",)
 )
+FULL_SHARE = 0.05  # of a LoRA's learning rate, where all weights move together
 EXTRAS = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 
 
@@ -50,6 +52,7 @@ def check_training(
         )
     chosen = fill_training(model, photos, settings)
     _check_extra(chosen)
+    _check_fit(model, chosen, class_images)
     if class_images is not None and settings.class_prompt is not None:
         raise UsageError(
             "DreamBooth.class_prompt: given beside class_images, which have a prompt of their own; "
@@ -70,6 +73,8 @@ def fill_training(model: Model, photos: PhotoSet, settings: DreamBooth) -> Dream
         for name, value in model.preset.training.items()
         if getattr(settings, name) is None
     }
+    if settings.tune == "full" and "learning_rate" in defaults:
+        defaults["learning_rate"] *= FULL_SHARE
     if settings.num_train_epochs is not None:
         count = settings.train_batch_size or defaults["train_batch_size"]
         steps = math.ceil(settings.num_train_epochs * len(photos) / count)
@@ -90,6 +95,35 @@ def _check_extra(settings: DreamBooth) -> None:
             "DreamBooth.text_learning_rate: got "
             f"{settings.text_learning_rate:g} with tune='full', which trains the UNet alone; "
             "try tune='lora', or text_learning_rate=0"
+        )
+
+
+def _check_fit(model: Model, settings: DreamBooth, class_images: ClassImages | None) -> None:
+    """Raise UsageError for what this model, where it is, cannot be trained with."""
+    if settings.precision is not None:
+        try:
+            asked = pick_dtype(model.device, model.preset.gpu_dtype, settings.precision)
+        except UsageError as problem:
+            raise UsageError(f"DreamBooth.precision: {problem}") from None
+        if asked == DTYPES["float32"] and model.dtype != asked:
+            raise UsageError(
+                f"DreamBooth.precision: got 'float32' with a model in {model.dtype_name}; leave it "
+                f"out, or try load_model({model.name!r}, dtype='float32')"
+            )
+    if settings.tune == "full" and model.adapters:
+        raise UsageError(
+            f"DreamBooth.tune: got 'full' for {model}, expected a model without adapters, whose "
+            "weights they would be mixed with; try tune='lora'"
+        )
+    size_px = model.preset.size_px
+    if class_images is None:
+        return
+    if not len(class_images):
+        raise UsageError("class_images: got none, expected 1 or more; or give None")
+    if class_images.size_px != size_px:
+        raise UsageError(
+            f"class_images: got pictures of {class_images.size_px} px, expected {size_px} px, the "
+            f"size that {model.name} draws; try class_images.resized({size_px})"
         )
 
 

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from portraitlib.class_set import ClassImages
+from portraitlib.device import put_on
 from portraitlib.latents import encode_distribution
 from portraitlib.models import Model
 from portraitlib.photo_set import PhotoSet
-from portraitlib.prompts import encode_prompt
+from portraitlib.prompts import encode_prompt, fit_words, warn_of_dropped_words
 from portraitlib.settings import DreamBooth, Sampling
 
 EPOCH, STEP = 1, 2  # what a random number is for; part of its seed
@@ -50,10 +51,11 @@ class Batch:
     """The samples of one step: first the photos, then as many of the class, row by row.
 
     latents, noise: (batch, 4, height/8, width/8).  times: noise levels, 0 to 999.
-    texts: number of the caption; that after the last is the empty one.
+    texts: number of the caption; that after the last is the empty one; on the CPU.
     sizes: (batch, 6).  weights: (batch,), what each sample counts in the loss; they sum to 1, or
     to 1 + prior_loss_weight.  masks: (batch, 1, height/8, width/8), or None.
-    of_class: (batch,), is it of the class half?
+    of_class: (batch,), is it of the class half? On the CPU, so that asking waits for nothing; in
+        any part of a batch, too, those that are come last.
     """
 
     latents: torch.Tensor
@@ -107,7 +109,7 @@ class TrainingData:
         of_class = torch.arange(len(halves)).repeat_interleave(count).bool()
         return Batch(
             *(torch.cat(latents), torch.cat(noise), torch.cat(times), torch.cat(texts)),
-            *(torch.cat(sizes), torch.cat(weights).to(device), of_class.to(device)),
+            *(torch.cat(sizes), put_on(torch.cat(weights), device), of_class),
             torch.cat([whole if each is None else each for each in masks]) if masked else None,
         )
 
@@ -125,14 +127,15 @@ class TrainingData:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rows = torch.from_numpy(_order(len(pictures), settings.seed, half, step * count, count))
         device = pictures.means.device
+        there = put_on(rows, device)
         shape = (count, pictures.means.shape[1], self.window, self.window)
-        drawn, noise = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
+        drawn, noise = (put_on(torch.randn(shape, generator=generator), device) for _ in range(2))
         if settings.noise_offset:
             whole = torch.randn((*shape[:2], 1, 1), generator=generator)
-            noise = noise + settings.noise_offset * whole.to(device)
+            noise = noise + settings.noise_offset * put_on(whole, device)
         # One noise level in each part of the range: the same spread in every batch.
         shares = (rng.permutation(count) + rng.random(count)) / count
-        times = torch.from_numpy((shares * levels).astype(np.int64)).to(device)
+        times = put_on(torch.from_numpy((shares * levels).astype(np.int64)), device)
         margin = pictures.means.shape[-1] - self.window
         corners = rng.integers(margin + 1, size=(count, 2))
         silent = torch.from_numpy(rng.random(count) < settings.caption_dropout)
@@ -140,11 +143,11 @@ class TrainingData:
         sizes = pictures.sizes[rows].clone()
         sizes[:, 2:4] += torch.from_numpy(corners) * pictures.latent_px
         means, spreads, masks = (
-            None if each is None else self._crop(each[rows.to(device)], corners)
+            None if each is None else self._crop(each[there], corners)
             for each in (pictures.means, pictures.spreads, pictures.masks)
         )
         assert means is not None and spreads is not None
-        return means + spreads * drawn, noise, times, texts, sizes.to(device), masks
+        return means + spreads * drawn, noise, times, texts, put_on(sizes, device), masks
 
     def _crop(self, latents: torch.Tensor, corners: np.ndarray) -> torch.Tensor:
         side = self.window
@@ -203,12 +206,40 @@ def encode_captions(model: Model, captions: Sequence[str]) -> tuple[torch.Tensor
 
     (captions + 1, tokens, width) and (captions + 1, width). Each is encoded once.
     """
-    guided = Sampling(guidance_scale=2.0)  # so that the empty one is what guidance takes for it
-    rows = [encode_prompt(model, caption, guided).tensors for caption in captions]
+    # With guidance the empty one comes along, as guidance takes it; without, it is not encoded.
+    found = [
+        encode_prompt(model, caption, Sampling(guidance_scale=1.0 if index else 2.0))
+        for index, caption in enumerate(captions)
+    ]
+    for each in found:
+        warn_of_dropped_words(each, stacklevel=4)
+    rows = [each.tensors for each in found]
     states = [row["prompt_embeds"] for row in rows] + [rows[0]["negative_prompt_embeds"]]
     pooled = [row["pooled_prompt_embeds"] for row in rows]
     pooled.append(rows[0]["negative_pooled_prompt_embeds"])
     return torch.cat(states), torch.cat(pooled)
+
+
+def encode_learning(
+    model: Model, captions: Sequence[str], texts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What text encoders that learn make of a batch's captions now, with gradients.
+
+    texts: (batch,), numbers of captions; that after the last is the empty one. Each is encoded
+    once. (batch, tokens, width) and (batch, width), the same as by `encode_captions`.
+    """
+    used, rows = texts.unique(return_inverse=True)
+    asked = [fit_words(model, caption)[0] for caption in (*captions, "")]
+    states, _, pooled, _ = model.pipeline.encode_prompt(
+        [asked[each] for each in used.tolist()],
+        device=model.device,
+        do_classifier_free_guidance=False,
+    )
+    if model.pipeline.config.force_zeros_for_empty_prompt:
+        said = put_on(used < len(captions), model.device)
+        states, pooled = states * said[:, None, None], pooled * said[:, None]
+    there = put_on(rows, model.device)
+    return states[there], pooled[there]
 
 
 def _photo_pictures(model: Model, photos: PhotoSet, side_px: int, texts: list[int]) -> Pictures:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from portraitlib.device import DTYPES, forget_freed_memory, is_out_of_memory
+from portraitlib.device import DTYPES, forget_freed_memory, is_out_of_memory, put_on
 from portraitlib.models import Model
 from portraitlib.settings import DreamBooth, UsageError
-from portraitlib.training_data import Batch, TrainingData
+from portraitlib.training_data import Batch, TrainingData, encode_learning
 from portraitlib.tuned import Tuned
 
 MOST_GRADIENT = 1.0  # the norm of all gradients together is cut to it
@@ -23,7 +23,7 @@ LEAST_RATE = 0.05  # of the learning rate, where the schedule ends
 class Trainer:
     """What an update needs, and what it changes: weights, optimizer, and the micro-batch.
 
-    words: states and pooled of each caption and of none; None where the encoders learn.
+    words: states and pooled of each caption and of none, as the untouched encoders say them.
     micro_batch_size: pictures in one forward pass, halved whenever memory runs short.
     """
 
@@ -63,7 +63,7 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         network=torch.compile(unet) if settings.compile else unet,
         micro_batch_size=settings.micro_batch_size or 0,
     )
-    unet.train()  # it has no dropout; gradient checkpointing asks for this
+    tuned.train()
     trainer.kept = model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32)
     return trainer
 
@@ -163,25 +163,46 @@ def _loss(trainer: Trainer, batch: Batch) -> torch.Tensor:
     kept = trainer.kept[batch.times]
     a = kept[:, None, None, None]
     noisy = a.sqrt() * batch.latents + (1 - a).sqrt() * batch.noise
-    states, pooled = trainer.words or _encode_anew(trainer)
-    asked = {
-        "encoder_hidden_states": states[batch.texts],
-        "added_cond_kwargs": {"text_embeds": pooled[batch.texts], "time_ids": batch.sizes},
-    }
     precision = _precision(model, settings)
     mixed = precision != "float32"
     with torch.autocast(model.device.type, DTYPES[precision]) if mixed else nullcontext():
-        got = trainer.network(noisy, batch.times, **asked).sample.float()
+        if settings.text_learning_rate and trainer.data is not None:
+            words = encode_learning(trainer.tuned.model, trainer.data.captions, batch.texts)
+        else:
+            words = _words(trainer, batch)
+        got = _answer(trainer.network, noisy, batch, words)
         wanted = _target(model, batch, a)
-        if settings.class_prompt is not None:  # no class images: the untouched model's own answer
-            rows = batch.of_class
+        first = int((~batch.of_class).sum())
+        if settings.class_prompt is not None and first < len(batch):
+            # No class images: what the untouched model, its encoders too, answers is held.
+            rows = slice(first, None)
             with torch.no_grad():
-                untouched = model.pipeline.unet(noisy, batch.times, **asked).sample.float()
-            wanted = torch.where(rows[:, None, None, None], untouched, wanted)
+                untouched = _words(trainer, batch.part(rows))
+                held = _answer(model.pipeline.unet, noisy[rows], batch.part(rows), untouched)
+            wanted = torch.cat([wanted[:first], held])
     error = (got - wanted).square().mean(1, keepdim=True)
     if batch.masks is not None:
         error = error * batch.masks / batch.masks.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
     return (error.mean((1, 2, 3)) * _snr_weights(model, settings, kept) * batch.weights).sum()
+
+
+def _words(trainer: Trainer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the untouched text encoders make of each sample's caption: states and pooled."""
+    assert trainer.words is not None
+    texts = put_on(batch.texts, trainer.model.device)
+    states, pooled = trainer.words
+    return states[texts], pooled[texts]
+
+
+def _answer(
+    network: Any, noisy: torch.Tensor, batch: Batch, words: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """What a network predicts, in float32."""
+    conditions = {"text_embeds": words[1], "time_ids": batch.sizes}
+    answer = network(
+        noisy, batch.times, encoder_hidden_states=words[0], added_cond_kwargs=conditions
+    )
+    return answer.sample.float()
 
 
 def _target(model: Model, batch: Batch, a: torch.Tensor) -> torch.Tensor:
@@ -197,23 +218,13 @@ def _snr_weights(model: Model, settings: DreamBooth, kept: torch.Tensor) -> torc
     if settings.snr_gamma is None:
         return torch.ones_like(kept)
     ratio = kept / (1 - kept)
-    most = ratio.clamp(max=settings.snr_gamma)
     kind = model.pipeline.scheduler.config.prediction_type
-    return (
-        most / (ratio + 1) if kind == "v_prediction" else most if kind == "sample" else most / ratio
-    )
+    if kind == "v_prediction":
+        return ratio.clamp(max=settings.snr_gamma) / (ratio + 1)
+    if kind == "sample":
+        return ratio.clamp(max=settings.snr_gamma)
+    return (settings.snr_gamma / ratio).clamp(max=1)  # also where nothing is left of the picture
 
 
 def _precision(model: Model, settings: DreamBooth) -> str:
     return settings.precision or model.dtype_name
-
-
-def _encode_anew(trainer: Trainer) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the text encoders, which learn, make of the captions now; with gradients."""
-    assert trainer.data is not None
-    states, silent, pooled, silent_pooled = trainer.tuned.model.pipeline.encode_prompt(
-        list(trainer.data.captions),
-        device=trainer.model.device,
-        do_classifier_free_guidance=True,
-    )
-    return torch.cat([states, silent[:1]]), torch.cat([pooled, silent_pooled[:1]])

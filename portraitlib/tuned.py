@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,11 @@ class Tuned:
             for name, weight in self.weights.items():
                 weight.copy_(tensors[name])
 
+    def train(self) -> None:
+        """Switch to learning: no part has dropout, but gradient checkpointing asks for this."""
+        for part in self.parts.values():
+            part.train()
+
     def forget_prompts(self) -> None:
         """Have the prompts encoded anew where the text encoders change."""
         if len(self.parts) > 1:
@@ -62,23 +68,30 @@ def tune(model: Model, settings: DreamBooth) -> Tuned:
     for original in originals.values():
         original.requires_grad_(False)
     with quiet_loading(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+        torch.random.default_generator.manual_seed(settings.seed)
         parts: dict[str, Any] = {
             name: _tunable(name, part, settings) for name, part in originals.items()
         }
+        for part in parts.values():
+            part.to(model.device)  # an optimizer's state is put where its weights are
         if settings.gradient_checkpointing:
             for name, part in parts.items():
                 if name == "unet":
                     part.enable_gradient_checkpointing()
                 else:
-                    part.gradient_checkpointing_enable()
+                    # transformers is about to rename it
+                    newer = getattr(part, "activation_checkpointing_enable", None)
+                    (newer or part.gradient_checkpointing_enable)()
     weights = {
         f"{part}.{name.replace('.default', '')}": weight
         for part, module in parts.items()
         for name, weight in module.named_parameters()
         if weight.requires_grad
     }
-    pipeline = sibling_pipeline(model, type(model.pipeline).__name__, **parts)
+    # The hooks that move parts which wait in main memory belong to the model's own pipeline.
+    waiting = ("vae", *TEXT_PARTS) if model.offloaded else ()
+    others = {name: copy_sharing(getattr(model.pipeline, name), {}) for name in waiting}
+    pipeline = sibling_pipeline(model, type(model.pipeline).__name__, **{**others, **parts})
     drawing = dataclasses.replace(
         model,
         pipeline=pipeline,
@@ -96,7 +109,7 @@ def _tunable(name: str, original: Any, settings: DreamBooth) -> Any:
         return copy_sharing(original, own).requires_grad_(True)
     from peft import LoraConfig
 
-    part = copy_sharing(original, {})
+    part: Any = copy_sharing(original, {})
     assert settings.rank is not None and settings.layers is not None
     part.add_adapter(
         LoraConfig(
@@ -110,3 +123,48 @@ def _tunable(name: str, original: Any, settings: DreamBooth) -> Any:
         if weight.requires_grad:
             weight.data = weight.data.float()
     return part
+
+
+# --- where the parts are -------------------------------------------------------------------------
+
+
+def _unused(tuned: Tuned) -> list[Any]:
+    """The parts of the model that a step does not need, and that share nothing with one it does."""
+    names = [name for name in ("vae", *TEXT_PARTS) if name not in tuned.parts]
+    return [getattr(tuned.model.pipeline, name) for name in names]
+
+
+@contextmanager
+def encoders_resting(tuned: Tuned, *, offloaded: bool = False) -> Iterator[None]:
+    """Keep the encoders and the VAE out of the device's memory, and what is trained in it.
+
+    offloaded: did all parts wait in main memory before? There they are brought back to.
+    """
+    for part in _unused(tuned):
+        part.to("cpu")
+    for part in tuned.parts.values():
+        part.to(tuned.model.device)
+    tuned.train()
+    try:
+        yield
+    finally:
+        for part in tuned.parts.values():
+            part.to("cpu" if offloaded else tuned.model.device).eval()
+        for part in _unused(tuned):
+            part.to("cpu" if offloaded else tuned.model.device)
+
+
+@contextmanager
+def as_when_drawing(tuned: Tuned) -> Iterator[None]:
+    """Bring the encoders back for a while, and switch the networks from training to drawing."""
+    for part in _unused(tuned):
+        part.to(tuned.model.device)
+    for part in tuned.parts.values():
+        part.eval()
+    tuned.forget_prompts()
+    try:
+        yield
+    finally:
+        tuned.train()
+        for part in _unused(tuned):
+            part.to("cpu")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -107,3 +108,38 @@ def write_notebook() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def three_photos():
+    """Three photos of the drawn subject, each with a caption of its own."""
+    from dataclasses import replace
+
+    import portraitlib as pl
+
+    photos = pl.subject_photos()
+    places = ("in a forest", "on a beach", "in a city")
+    named = [
+        replace(photo, caption=f"portrait of jrdnpl man {place}")
+        for photo, place in zip(photos, places, strict=False)
+    ]
+    return replace(photos, photos=tuple(named))
+
+
+@pytest.fixture(scope="session")
+def two_men():
+    """Two class images, drawn by the world and not by a model."""
+    from portraitlib.class_set import ClassImages
+    from portraitlib.subject import subject_photos
+
+    others = [subject_photos(seed=seed).images[0] for seed in (5, 6)]
+    return ClassImages("portrait of a man", tuple(others), 96)
+
+
+@pytest.fixture(scope="session")
+def quick() -> Callable[..., Any]:
+    """A function that gives the settings of a training of a second or two."""
+    import portraitlib as pl
+
+    least = {"max_train_steps": 3, "train_batch_size": 1, "layers": "attention", "rank": 4}
+    return lambda **settings: pl.DreamBooth(**{**least, **settings})
