@@ -24,7 +24,7 @@ SDXL_TRAINING: Mapping[str, Any] = MappingProxyType(
 )
 MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
     {"layers": "convolutions", "rank": 32, "learning_rate": 2e-3, "max_train_steps": 400}
-    | {"train_batch_size": 4, "crop_jitter": 0.05, "gradient_checkpointing": False}
+    | {"train_batch_size": 4, "crop_jitter": 0.0833, "gradient_checkpointing": False}
 )
 
 

@@ -197,7 +197,7 @@ class DreamBooth:
     caption_dropout: the share of captions left empty. What stays of the person under no caption is
         what guidance pushes away from, so it costs likeness.
     crop_jitter: each time that a photo is seen its crop lies elsewhere, by up to this share of the
-        side.
+        side; for photos that were read larger than the model's pictures by as much.
     gradient_checkpointing: less memory, a third slower.  compile: torch.compile of the UNet.
     precision: number type of the forward pass; None is that of the model.
     seed: order, crops, noise and time steps follow from it and the number of the step.

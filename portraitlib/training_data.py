@@ -179,7 +179,10 @@ def prepare_data(
     size_px = model.preset.size_px
     latent_px = model.pipeline.vae_scale_factor
     assert settings.crop_jitter is not None
-    side_px = latent_px * round(size_px * (1 + settings.crop_jitter) / latent_px)
+    # Photos are never enlarged: crops move in what photos show beyond the model's own size.
+    largest_px = min(image.width for image in photos.images)
+    wanted = round(size_px * (1 + settings.crop_jitter) / latent_px)
+    side_px = max(size_px, latent_px * min(wanted, largest_px // latent_px))
     captions = instance_captions(photos, settings)
     of_class = class_images.prompt if class_images else settings.class_prompt
     texts = tuple(dict.fromkeys([*captions, *([of_class] if of_class else [])]))

@@ -117,7 +117,7 @@ def three_photos():
 
     import portraitlib as pl
 
-    photos = pl.subject_photos()
+    photos = pl.subject_photos(size_px=120)  # with a margin in which crops can move
     places = ("in a forest", "on a beach", "in a city")
     named = [
         replace(photo, caption=f"portrait of jrdnpl man {place}")
