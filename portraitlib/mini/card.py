@@ -3,7 +3,8 @@
     python -m portraitlib.mini.card --state runs/mini
 
 measures the pipeline, draws the card's pictures and writes `MODEL_CARD.md`; with `--keep` the
-figures are those of the last time. What edges do is measured by `control_figures` alone.
+figures are those of the last time. What edges do is measured by `control_figures` alone, how a face
+is learnt by `face_figures`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ CARD, PICTURES = HERE / "MODEL_CARD.md", HERE / "card"
 # What was measured and how it was trained, kept so that the text can be written again.
 FIGURES, TRAINING = PICTURES / "figures.json", PICTURES / "training.json"
 CONTROL = PICTURES / "control.json"
+FACES = PICTURES / "faces.json"
 FROM_NOTHING = ("judge", "controlnet")  # what never goes on from the shipped weights
 
 # Pictures ------------------------------------------------------------------------------------
@@ -157,8 +159,9 @@ def make_card(weights: Path, state: Path, *, keep: bool, share: float = 1.0) -> 
 def write_card() -> None:
     """Write the card's text from what is stored; nothing is measured or drawn."""
     figures, training = json.loads(FIGURES.read_text()), json.loads(TRAINING.read_text())
-    control = json.loads(CONTROL.read_text())
-    CARD.write_text(write_text(figures, training, load_judge()[1], load_likeness()[1], control))
+    control, faces = json.loads(CONTROL.read_text()), json.loads(FACES.read_text())
+    judge, likeness = load_judge()[1], load_likeness()[1]
+    CARD.write_text(write_text(figures, training, judge, likeness, control, faces))
     print(f"wrote {CARD}", flush=True)
 
 
