@@ -232,28 +232,18 @@ def _photos(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     """Train, or write a settings file to train with."""
-    from portraitlib.portrait import write_whole
-    from portraitlib.training_file import example_file, plan_file, read_toml, read_training_file
+    from portraitlib.training_command import changed, train_from_file, write_plan
+    from portraitlib.training_file import example_file, read_training_file
 
     if chosen.example:
         print(example_file(model=chosen.model), end="")
-        return
-    if chosen.plan:
-        target = Path(chosen.plan).expanduser().absolute()
-        if target.exists():
-            raise UsageError(f"--plan: {target} is there already; give another name")
-        given = None
-        if chosen.settings:
-            given = read_toml(read_training_file(chosen.settings).path)
-        write_whole(target, plan_file(target, given).encode())
-        print(target)
-        return
-    if chosen.settings is None:
+    elif chosen.plan:
+        print(write_plan(chosen.plan, chosen.settings))
+    elif chosen.settings is None:
         raise UsageError("train: no settings file; try portraitlib train --example > settings.toml")
-    from portraitlib.training_command import changed, train_from_file
-
-    asked = read_training_file(chosen.settings)
-    train_from_file(changed(asked, chosen.model, chosen.photos, chosen.out), _say)
+    else:
+        asked = read_training_file(chosen.settings)
+        train_from_file(changed(asked, chosen.model, chosen.photos, chosen.out), _say)
 
 
 def _free_name(folder: Path, prompt: str, seed: int) -> Path:

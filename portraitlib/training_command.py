@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import portraitlib as pl
-from portraitlib.portrait import check_writable
+from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
-from portraitlib.training_file import SUBJECT, TrainingFile
+from portraitlib.training_file import (
+    SUBJECT,
+    TrainingFile,
+    plan_file,
+    read_toml,
+    read_training_file,
+)
 
 Say = Callable[[str], None]
 
@@ -168,3 +174,16 @@ def changed(
     if out is not None:
         given["out"] = here(out)
     return replace(asked, **given)
+
+
+def write_plan(path: str, settings: str | None = None) -> Path:
+    """Write a new settings file for all weights of SDXL, by another settings file if there is one.
+
+    Returns where it is. Raises UsageError for a file that is there already.
+    """
+    target = Path(path).expanduser().absolute()
+    if target.exists():
+        raise UsageError(f"--plan: {target} is there already; give another name")
+    given = None if settings is None else read_toml(read_training_file(settings).path)
+    write_whole(target, plan_file(target, given).encode())
+    return target
