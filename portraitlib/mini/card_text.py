@@ -264,13 +264,13 @@ bootstrap over people. `python -m portraitlib.mini.control_figures` measures aga
 section; some minutes on two cores."""
 FACES_TEXT = """\
 {count} people that nothing was tried on, {trainings} trainings by default settings: 12 photos, 48
-class images, 400 steps of 4 of each, about {seconds:.0f} s. "portrait of jrdnpl man", 16 seeds, is
-then {likeness:.2f} of the way from strangers of the same description (0) to other photos of the
-person (1); the worst training {least_likeness:.2f}. By words alone it is {by_words:.2f} ({most_by_words:.2f} at
-most). A face is found in {faces:.0%} of the pictures; the others are not averaged. "portrait of a
-man" drifts by {drift_with:.2f} spreads with class images and by {drift_without:.2f} without, where the
-likeness is {likeness_without:.2f}. `python -m portraitlib.mini.face_figures` measures again and renews
-this section; half an hour."""
+class images, 400 steps of 4 of each. "portrait of jrdnpl man", 16 seeds, is then {likeness:.2f} of
+the way from strangers of the same description (0) to other photos of the person (1); the worst
+training {least_likeness:.2f}. By words alone it is {by_words:.2f} ({most_by_words:.2f} at most). A
+face is found in {faces:.0%} of the pictures; the others are not averaged. "portrait of a man"
+drifts by {drift_with:.2f} spreads with class images and by {drift_without:.2f} without, where the
+likeness is {likeness_without:.2f}. `python -m portraitlib.mini.face_figures` measures again and
+renews this section; half an hour."""
 TEXT = """\
 # mini, the embedded model
 
