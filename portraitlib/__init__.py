@@ -19,16 +19,21 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
+    from portraitlib.cost import Budget, Meter
     from portraitlib.dreambooth import Progress, train_dreambooth
+    from portraitlib.film import Film, Frame, film_strip, read_film
+    from portraitlib.film_choice import propose
+    from portraitlib.film_sheet import show_film, show_training
     from portraitlib.gallery import save_results
     from portraitlib.generate import image_to_image, text_to_image
     from portraitlib.measure import measure
     from portraitlib.measurement import Measurement
     from portraitlib.models import Model, load_model
-    from portraitlib.photo_set import Photo, PhotoSet
+    from portraitlib.photo_set import Photo, PhotoSet, picture_set
     from portraitlib.photos import read_photos
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
+    from portraitlib.progress import print_progress
     from portraitlib.rerun import rerun
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
@@ -44,10 +49,18 @@ _HOMES = {
     "DreamBooth": "settings",
     "train_dreambooth": "dreambooth",
     "Progress": "dreambooth",
+    "film_strip": "film",
+    "read_film": "film",
+    "propose": "film_choice",
+    "show_film": "film_sheet",
+    "show_training": "film_sheet",
+    "Film": "film",
+    "Frame": "film",
     "Sampling": "settings",
     "Portrait": "portrait",
     "Photo": "photo_set",
     "PhotoSet": "photo_set",
+    "picture_set": "photo_set",
     "read_photos": "photos",
     "subject_photos": "subject",
     "PRESETS": "presets",
@@ -67,6 +80,7 @@ _HOMES = {
     "control_to_image": "control",
     "control_to_image_variants": "control",
     "load_controlnet": "controlnets",
+    "print_progress": "progress",
     "rerun": "rerun",
     "sweep": "sweep",
     "SweepTable": "sweep",
@@ -76,16 +90,22 @@ _HOMES = {
     "show_photos": "contact_sheet",
     "show_class_images": "contact_sheet",
     "save_results": "gallery",
+    "Budget": "cost",
+    "Meter": "cost",
 }
 
 __all__ = [
     "PRESETS",
     "Adapter",
     "ClassImages",
+    "Budget",
     "Condition",
     "Control",
     "DreamBooth",
+    "Film",
+    "Frame",
     "Measurement",
+    "Meter",
     "Model",
     "Photo",
     "PhotoSet",
@@ -100,19 +120,26 @@ __all__ = [
     "class_images_cost",
     "control_to_image",
     "control_to_image_variants",
+    "film_strip",
     "image_to_image",
     "load_controlnet",
     "load_model",
     "make_class_images",
     "make_condition",
     "measure",
+    "picture_set",
+    "print_progress",
+    "propose",
     "read_class_images",
+    "read_film",
     "read_photos",
     "rerun",
     "save_results",
     "show_class_images",
+    "show_film",
     "show_grid",
     "show_photos",
+    "show_training",
     "subject_photos",
     "sweep",
     "text_to_image",

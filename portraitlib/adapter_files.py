@@ -236,6 +236,19 @@ def _check_pair(path: Path, module: str, roles: Mapping[str, torch.Tensor]) -> N
         )
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, its tensors unread; raises UsageError as above."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as problem:
+        raise UsageError(
+            f"{path}: not a whole safetensors file ({problem}); get it again from where it came"
+        ) from problem
+
+
 def json_entry(path: Path, metadata: Mapping[str, str], name: str) -> dict[str, Any]:
     """An entry of the metadata that holds a dict as JSON; empty if it is not there."""
     try:

@@ -12,12 +12,14 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
 # The libraries that decide pixels: another version of one makes another result.
 DECIDING = ("torch", "diffusers", "transformers", "peft", "numpy")
+MOST_FILES = 10_000  # of a folder that are looked at
 
 
 def digest(content: Any) -> str:
@@ -60,15 +62,29 @@ def source_hash(notebook: Mapping[str, Any]) -> str:
     return digest([(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]])
 
 
+def named_files(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Parameter -> hash of names, sizes and dates of the files that it names by a whole path."""
+    found = {}
+    for name, value in parameters.items():
+        if not isinstance(value, str) or not os.path.isabs(value) or not os.path.exists(value):
+            continue
+        path = Path(value)
+        files = sorted(islice(path.rglob("*"), MOST_FILES)) if path.is_dir() else [path]
+        stats = [(str(file), file.stat()) for file in files if file.is_file()]
+        found[name] = digest([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
+    return found
+
+
 def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
     """Hash of everything that decides what a notebook makes with these parameters.
 
-    Files that a parameter merely names (a folder of photos) are not looked into.
+    That includes the dates of files that a parameter names by a whole path (a folder of photos).
     """
     return digest(
         {
             "notebook": source_hash(notebook),
             "parameters": {name: repr(value) for name, value in parameters.items()},
+            "files": named_files(parameters),
             "library": folder_hash(PACKAGE, ".py"),
             "weights": weights_hash(),
             "versions": versions(),

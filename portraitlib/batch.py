@@ -1,41 +1,39 @@
-"""The notebooks of the series together: the demo, and the outputs stored in them."""
+"""The notebooks of the series together: the demo, batches, and the outputs stored in them."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from portraitlib.address import (
-    installed_version,
-    notebook_address,
-    project_folder,
-    source_hash,
-    versions,
-    weights_hash,
-)
+from portraitlib.address import notebook_address, project_folder, source_hash, weights_hash
+from portraitlib.batch_engines import LocalEngine
+from portraitlib.batch_runs import describe_run, run_batch, run_tasks, write_report
 from portraitlib.execution import (
-    Execution,
     NotebookFailed,
     Say,
     environment,
     execute,
-    near,
+    store_folder,
 )
-from portraitlib.gallery import (
-    opening_words,
-    read_results,
-    save_results,
-    write_gallery,
-    write_json,
-)
+from portraitlib.gallery import save_results
 from portraitlib.portrait import check_writable, write_whole
+from portraitlib.repository import carry_address
+from portraitlib.runs import Execution, make_task, near
 from portraitlib.settings import UsageError
 
-__all__ = ["DEMO", "NotebookFailed", "demo", "find_notebooks", "refresh_notebooks", "save_results"]
+__all__ = [
+    "DEMO",
+    "NotebookFailed",
+    "demo",
+    "find_notebooks",
+    "refresh_notebooks",
+    "run_batch",
+    "save_results",
+]
 
 # Notebook -> the parameters with which the whole series runs in minutes on two cores.
 DEMO: dict[str, dict[str, Any]] = {
@@ -51,6 +49,33 @@ DEMO: dict[str, dict[str, Any]] = {
         "num_images": 2,
         "num_seeds": 2,
         "strengths": [0.3, 0.6, 0.9],
+    },
+    "03_dreambooth": {
+        "model_name": "mini",
+        "num_images": 4,
+        "max_train_steps": 80,
+        "watch_every": 20,
+        "too_long": 2,
+    },
+    "04_class_images": {
+        "model_name": "mini",
+        "num_images": 4,
+        "num_class_images": 16,
+        "max_train_steps": 80,
+        "experiment_steps": 30,
+        "num_trainings": 2,
+        "epoch_factors": [1, 4],
+        "first_steps": 15,
+        "class_image_counts": [6, 16],
+        "prior_loss_weights": [1.0, 5.0],
+    },
+    "05_styles": {
+        "model_name": "mini",
+        "num_images": 4,
+        "num_class_images": 16,
+        "max_train_steps": 80,
+        "style_steps": 40,
+        "adapter_scales": [0.6, 1.0],
     },
     "06_controlnet": {
         "model_name": "mini",
@@ -100,53 +125,37 @@ def demo(
         notebook the seconds, the number of pictures and the figures measured.
     plan: notebook -> parameters; None for the series as `DEMO` has it.
 
-    Raises UsageError if `output` cannot be written to or a parameter does not exist,
-    NotebookFailed if a cell raises.
+    Raises UsageError if `output` cannot be written to or a parameter does not exist, and
+    NotebookFailed if a cell raises; the other notebooks are run nevertheless.
     """
     folder = Path(output).expanduser().absolute()
     check_writable(folder)
     chosen = plan or {path: DEMO.get(path.stem, {}) for path in find_notebooks()}
-    rows = []
-    for number, (notebook, parameters) in enumerate(chosen.items(), start=1):
-        say(f"[{number}/{len(chosen)}] {notebook.stem}")
-        run = execute(notebook, {**parameters, "output_dir": notebook.stem}, say=say)
-        rows.append(_publish(run, folder))
-    report = {
-        "portraitlib": installed_version("portraitlib"),
-        "versions": versions(),
-        "processors": os.cpu_count(),
-        "duration_s": sum(row["duration_s"] for row in rows),
-        "notebooks": rows,
-    }
-    write_json(folder / "report.json", report)
-    page = write_gallery(folder, report)
+    tasks = [make_task(path, {**own, "output_dir": path.stem}) for path, own in chosen.items()]
+    with contextlib.closing(LocalEngine(store_folder())) as engine:
+        runs = run_tasks(tasks, store_folder(), engine, say=say)
+    for run in runs:
+        _copy(run, folder)
+    # The gallery finds the portraits of a run in `folder`, its notebook in `file`.
+    rows = [{**describe_run(r), "folder": r.notebook.stem, "file": r.notebook.name} for r in runs]
+    report = write_report(folder, rows)
+    failed = [run for run in runs if run.error is not None]
+    if failed:
+        raise NotebookFailed(
+            f"{failed[0].error}\nThe notebook, with all that it says: "
+            f"{folder / failed[0].notebook.name}"
+        )
     pictures = sum(row["pictures"] for row in rows)
-    say(f"{pictures} pictures from {len(rows)} notebooks: open {page}")
+    say(f"{pictures} pictures from {len(rows)} notebooks: open {folder / 'index.html'}")
     return report
 
 
-def _publish(run: Execution, folder: Path) -> dict[str, Any]:
-    """Copy an executed notebook and its portraits to `folder`; return its row of the report."""
-    name = run.notebook.stem
+def _copy(run: Execution, folder: Path) -> None:
+    """Copy an executed notebook and its portraits to `folder`."""
     write_whole(folder / run.notebook.name, run.executed.read_bytes())
-    shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.rmtree(folder / run.notebook.stem, ignore_errors=True)
     if run.results is not None:
-        shutil.copytree(run.results, folder / name)
-    results = read_results(run.results)
-    title, why = opening_words(json.loads(run.executed.read_text(encoding="utf-8")))
-    models = {str(entry["recipe"].get("model", "?")) for entry in results["portraits"]}
-    return {
-        "notebook": name,
-        "title": title,
-        "why": why,
-        "models": sorted(models),
-        "parameters": run.parameters,
-        "address": run.address,
-        "reused": run.reused,
-        "duration_s": round(run.duration_s, 1),
-        "pictures": len(results["portraits"]),
-        "figures": results["figures"],
-    }
+        shutil.copytree(run.results, folder / run.notebook.stem)
 
 
 # --- the stored outputs --------------------------------------------------------------------------
@@ -166,6 +175,8 @@ def refresh_notebooks(
     import nbformat
 
     written = []
+    for path in carry_address(project_folder()):
+        say(f"{path.name}: now with the address in pyproject.toml")
     for path in find_notebooks(names):
         node = nbformat.read(path, as_version=4)
         if not force and node.metadata.get(STAMP, {}).get("address") == notebook_address(node, {}):

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Control, Sampling, UsageError
 
+# What diffusers calls a setting -> its name here.
+DIFFUSERS_NAMES = {
+    "controlnet_conditioning_scale": "scale",
+    "control_guidance_start": "start",
+    "control_guidance_end": "end",
+    "num_images_per_prompt": "num_images",
+    "width": "size_px",
+    "height": "size_px",
+}
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -34,15 +43,12 @@ class Together:
 class Variants:
     """How one call draws what a function draws with several values of one argument.
 
-    draw: the same arguments, but `many` in place of `argument`: a list of its values; gives a list
-        of portraits for each, the same pixels as apart.
-    kin: value -> key; only values of one key have something to share.
+    draw: takes the same arguments, but a list of values of `argument`; gives the number of a value
+        and its portraits, each as soon as it is finished, with the same pixels as apart.
     """
 
     argument: str
-    many: str
-    draw: Callable[..., list[list[Portrait]]]
-    kin: Callable[[Any], Hashable]
+    draw: Callable[..., Iterator[tuple[int, list[Portrait]]]]
 
 
 # Function -> what shares computation among its calls; the module of the function adds its own.
@@ -96,7 +102,9 @@ def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:
     model, *others = arguments
     names = {name: name for name in arguments if name != "on_step"}
     for owner in others:
-        if is_dataclass(arguments[owner]):
+        # A photo, a condition and a set of photos are records too, yet each is one whole.
+        whole = hasattr(arguments[owner], "image") or hasattr(arguments[owner], "photos")
+        if is_dataclass(arguments[owner]) and not whole:
             for field in fields(arguments[owner]):
                 names.setdefault(field.name, owner)
     return names
@@ -123,6 +131,8 @@ def with_settings(arguments: Mapping[str, Any], chosen: Mapping[str, Any]) -> di
 def check_name(name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        if DIFFUSERS_NAMES.get(name) in known:
+            near = [DIFFUSERS_NAMES[name]]
         hint = (
             f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import io
 import os
 import platform
@@ -26,9 +27,27 @@ model = pl.load_model({model!r})
 pl.text_to_image(model, {prompt!r}, pl.Sampling(num_inference_steps=25))
 """
 
+CLUSTER = """\
+Everything is checked before anything runs. The same command again runs only what is missing or
+failed. Exit code: 0 all done, 1 a run failed, 2 a mistake, 3 the budget is spent, 130 stopped.
+
+A cluster in five lines. On the first machine, on each other one, and again on the first:
+
+  pip install 'portraitlib[notebooks,photos,ray]'       (on all of them)
+  ray start --head
+  ray start --address=FIRST:6379
+  portraitlib batch notebooks/0*.ipynb --vary seed=0,1,2,3 --engine ray --out runs/seeds
+  ray stop                                              (on all of them)
+
+Photos that a parameter names have to lie at the same path on each machine.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0, 1 a notebook failed, 2 a mistake, 130 stopped."""
+    """Run the command; return its exit code.
+
+    0 all done, 1 a notebook failed, 2 a mistake, 3 the budget is spent, 130 stopped.
+    """
     chosen = _parser().parse_args(arguments)
     try:
         chosen.run(chosen)
@@ -37,11 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         where = f"{problem.filename}: " if problem.filename else ""
         return _complain(f"{where}{problem.strerror or problem}", 2)
-    except KeyboardInterrupt:
-        return _complain("stopped; nothing half made was kept", 130)
+    except KeyboardInterrupt as stopped:
+        return _complain(str(stopped) or "stopped; nothing half made was kept", 130)
     except RuntimeError as problem:
+        from portraitlib.cost import BudgetSpent
         from portraitlib.execution import NotebookFailed
 
+        if isinstance(problem, BudgetSpent):
+            return _complain(str(problem), 3)
         if not isinstance(problem, NotebookFailed):
             raise
         print(problem, file=sys.stderr)
@@ -99,9 +121,22 @@ def _parser() -> argparse.ArgumentParser:
         "--output", default="runs/photos.png", metavar="FILE", help="the sheet (%(default)s)"
     )
 
+    train = commands.add_parser("train", help="teach the model a face, by a settings file")
+    train.set_defaults(run=_train)
+    train.add_argument("settings", nargs="?", metavar="FILE", help="TOML; see --example")
+    train.add_argument("--model", metavar="NAME", help="in place of the file's model")
+    train.add_argument("--photos", metavar="FOLDER", help="in place of the file's photos")
+    train.add_argument("--out", metavar="FOLDER", help="in place of the file's out")
+    train.add_argument("--example", action="store_true", help="print a settings file, explained")
+    train.add_argument(
+        "--plan", metavar="PLAN", help="write a settings file for all of SDXL's weights, a big GPU"
+    )
+
     demo = commands.add_parser("demo", help="run the notebooks with small settings, make a gallery")
     demo.set_defaults(run=_demo)
     demo.add_argument("--output", default="runs/demo", metavar="FOLDER", help="(%(default)s)")
+
+    _add_batch(commands)
 
     notebooks = commands.add_parser("notebooks", help="re-execute notebooks, store their outputs")
     notebooks.set_defaults(run=_notebooks)
@@ -113,6 +148,47 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--model", default="mini", metavar="NAME", help="(%(default)s)")
     bench.add_argument("--output", default="runs/bench.json", metavar="FILE", help="(%(default)s)")
     return parser
+
+
+def _add_batch(commands: Any) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="run notebooks with many parameters, here or on a cluster",
+        epilog=CLUSTER,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    batch.set_defaults(run=_batch)
+    batch.add_argument(
+        "notebooks", nargs="+", metavar="NOTEBOOK", help="such as notebooks/0*.ipynb"
+    )
+    batch.add_argument(
+        *("-p", "--parameter"),
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter for all runs",
+    )
+    batch.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="NAME=A,B,C",
+        help="a parameter with several values; given twice, every combination is run",
+    )
+    batch.add_argument("--model", metavar="NAME[,NAME]", help="the same as model_name")
+    batch.add_argument(
+        "--out", "--output", default="runs/batch", metavar="FOLDER", help="(%(default)s)"
+    )
+    batch.add_argument("--engine", default="local", metavar="NAME", help="local or ray (local)")
+    batch.add_argument("--jobs", type=int, metavar="N", help="runs at a time (1; ray: what fits)")
+    batch.add_argument("--gpus", type=float, metavar="X", help="ray: GPUs a run (1 if any)")
+    batch.add_argument(
+        "--budget", type=float, metavar="DOLLARS", help="start no run that would cost more in all"
+    )
+    batch.add_argument(
+        "--device", metavar="NAME", help="whose hourly rate counts, such as t4, l4, a100, cpu"
+    )
 
 
 # --- the commands --------------------------------------------------------------------------------
@@ -154,6 +230,22 @@ def _photos(chosen: argparse.Namespace) -> None:
     print(target)
 
 
+def _train(chosen: argparse.Namespace) -> None:
+    """Train, or write a settings file to train with."""
+    from portraitlib.training_command import changed, train_from_file, write_plan
+    from portraitlib.training_file import example_file, read_training_file
+
+    if chosen.example:
+        print(example_file(model=chosen.model), end="")
+    elif chosen.plan:
+        print(write_plan(chosen.plan, chosen.settings))
+    elif chosen.settings is None:
+        raise UsageError("train: no settings file; try portraitlib train --example > settings.toml")
+    else:
+        asked = read_training_file(chosen.settings)
+        train_from_file(changed(asked, chosen.model, chosen.photos, chosen.out), _say)
+
+
 def _free_name(folder: Path, prompt: str, seed: int) -> Path:
     """A file name from the prompt and the seed that does not replace an earlier picture."""
     words = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:40].strip("-") or "portrait"
@@ -167,6 +259,54 @@ def _demo(chosen: argparse.Namespace) -> None:
     from portraitlib.batch import demo
 
     demo(chosen.output, say=_say)
+
+
+def _batch(chosen: argparse.Namespace) -> None:
+    """Run, and say what came of it; what failed or was not run makes the exit code."""
+    from portraitlib.batch import NotebookFailed, run_batch
+    from portraitlib.batch_plan import split_name
+    from portraitlib.cost import Budget, BudgetSpent
+
+    parameters: dict[str, str] = {}
+    vary: dict[str, str] = {}
+    for name, value in chosen.parameter:
+        if name in parameters:
+            raise UsageError(f"-p {name}: given twice; to run both, try --vary {name}=A,B")
+        parameters[name] = value
+    models = [f"model_name={chosen.model}"] if chosen.model else []
+    for name, values in map(split_name, [*models, *chosen.vary]):
+        if name in vary:
+            raise UsageError(f"--vary {name}: given twice; try one list of all values")
+        vary[name] = values
+    done = run_batch(
+        _expand(chosen.notebooks),
+        parameters,
+        vary=vary,
+        output=chosen.out,
+        engine=chosen.engine,
+        jobs=chosen.jobs,
+        gpus=chosen.gpus,
+        budget=None if chosen.budget is None else Budget(dollars=chosen.budget),
+        device=chosen.device,
+        say=_say,
+    )
+    _say(f"{done}\nopen {done.folder / 'index.html'}")
+    if done.failed:
+        raise NotebookFailed(f"{len(done.failed)} of {len(done.runs)} runs failed")
+    if done.missing:
+        raise BudgetSpent(f"the budget is spent; {len(done.missing)} runs are left for another")
+
+
+def _expand(names: Sequence[str]) -> list[str]:
+    """Notebooks by their names; patterns too, which some shells hand over as they are."""
+    expanded: list[str] = []
+    for name in names:
+        pattern = any(mark in name for mark in "*?[") and not Path(name).exists()
+        found = sorted(glob.glob(name)) if pattern else [name]
+        if not found:
+            raise UsageError(f"{name}: no notebook is called so; try notebooks/0*.ipynb")
+        expanded += found
+    return expanded
 
 
 def _notebooks(chosen: argparse.Namespace) -> None:
@@ -203,12 +343,20 @@ def _bench(chosen: argparse.Namespace) -> None:
         sampling = pl.Sampling(num_images=count, num_inference_steps=25)
         return pl.text_to_image(model, BENCH_PROMPT, sampling)
 
+    def control(edges: pl.Condition) -> list[pl.Portrait]:
+        sampling = pl.Sampling(num_inference_steps=25)
+        return pl.control_to_image(model, edges, BENCH_PROMPT, sampling)
+
     row("import portraitlib", _process_s("import portraitlib") - _process_s("pass"))
     first = FIRST_PICTURE.format(model=chosen.model, prompt=BENCH_PROMPT)
     row("a new process to its first picture, 25 steps", _process_s(first, repeats=1))
     draw(1)  # warm up
     row("one picture, 25 steps", _median_s(lambda: draw(1), 3))
     row("a batch of 8, 25 steps", _median_s(lambda: draw(8), 2))
+    if model.preset.controlnet_source:
+        edges = pl.canny(draw(1)[0], size_px=model.preset.size_px)
+        control(edges)  # warm up
+        row("one picture along edges, 25 steps", _median_s(lambda: control(edges), 3))
     if encoder := encoder_for(DRAWN if model.preset.words else PHOTOGRAPHS):
         images = [portrait.image for portrait in draw(8)] * 2
         face_points(images, encoder)  # warm up

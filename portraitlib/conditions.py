@@ -21,6 +21,7 @@ from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
 
 LARGEST_PX = 1024  # of a condition whose size nobody asked for: SDXL's own size
+DARK = 64  # of 255: what counts as the black between lines
 FAINTEST = 40.0  # the least high threshold chosen by itself: a step of ten levels in grey
 
 
@@ -95,7 +96,7 @@ def make_condition(
     Raises UsageError for an unknown kind or setting, with what comes near, for a picture that shows
     nothing of the kind, and for a model that is not in the cache where the hub cannot be reached.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UsageError(f"kind: got {kind!r}, {_nearest(str(kind), KINDS)}")
     make = KINDS[kind].make
     known = list(inspect.signature(make).parameters)[1:]
@@ -107,20 +108,23 @@ def make_condition(
     values, used = make(np.asarray(picture), **asked)
     if not values.any():
         told = ", ".join(f"{name}={value}" for name, value in used.items())
+        lower = "lower thresholds or " if kind == "canny" else ""
         raise UsageError(
             f"image: no {KINDS[kind].found} in this picture{told and f' with {told}'}; "
-            "try lower thresholds or a picture that shows something"
+            f"try {lower}a picture that shows something"
         )
     grown = values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
     return Condition(Image.fromarray(grown), kind, used, picture, asked)
 
 
-def ready_edges(image: Image.Image | Portrait, size_px: int) -> tuple[Condition, list[str]]:
+def ready_edges(image: Image.Image | np.ndarray, size_px: int) -> tuple[Condition, list[str]]:
     """Edges that were made elsewhere, as a condition that fits, and what was done for that.
 
-    Raises UsageError where there is nothing but black.
+    Raises UsageError where there is nothing but black, and for an array that is no picture.
     """
-    bands = len(image.getbands()) if isinstance(image, Image.Image) else 3
+    if isinstance(image, np.ndarray):
+        image = _array_picture(image)
+    bands = len(image.getbands())
     picture = open_picture(image)
     notes = ["one channel was made three"] if bands == 1 else []
     if picture.size != (size_px, size_px):
@@ -129,6 +133,23 @@ def ready_edges(image: Image.Image | Portrait, size_px: int) -> tuple[Condition,
     if picture.getbbox() is None:
         raise UsageError("condition: got a black picture, expected edges; try pl.canny(photo)")
     return Condition(picture, "canny"), notes
+
+
+def _array_picture(values: np.ndarray) -> Image.Image:
+    """An array as OpenCV gives it, (height, width) or (height, width, 3) of 8 bits or booleans."""
+    fits = values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)
+    if not fits or values.dtype not in (np.uint8, np.bool_) or not values.size:
+        raise UsageError(
+            f"condition: got an array {values.shape} of {values.dtype}, expected (height, width) "
+            "or (height, width, 3) of uint8; try pl.canny(photo)"
+        )
+    scale = 255 if values.dtype == np.bool_ else 1
+    return Image.fromarray(values.astype(np.uint8) * np.uint8(scale))
+
+
+def mostly_black(picture: Image.Image) -> bool:
+    """Is a picture as dark as edges are? A photo is not, nor are black lines on white."""
+    return float((np.asarray(picture.convert("L")) < DARK).mean()) >= 0.5
 
 
 def _resized_lines(picture: Image.Image, size_px: int) -> Image.Image:
@@ -149,7 +170,7 @@ def _size_px(image: Picture, size_px: int | None) -> int:
 
 
 def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
     return f"expected one of {', '.join(map(repr, known))}" if known else "it has no settings"

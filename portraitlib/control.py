@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.calls import TOGETHER, Together, Variants
-from portraitlib.conditions import KINDS, Condition, ready_edges
+from portraitlib.calls import TOGETHER, Together, Variants, shown
+from portraitlib.conditions import KINDS, Condition, mostly_black, ready_edges
 from portraitlib.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.denoise import (
     Drawing,
@@ -44,7 +46,7 @@ from portraitlib.portrait import Portrait
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import Control, Sampling, UsageError
 
-AnyCondition = Condition | Image.Image
+AnyCondition = Condition | Image.Image | np.ndarray
 AnyControlNet = str | Path | None
 
 DEFAULT_CONTROL = Control()
@@ -64,8 +66,9 @@ def control_to_image(
 ) -> list[Portrait]:
     """Draw `sampling.num_images` portraits of what the prompt says that hold to a condition.
 
-    condition: what `canny` or `make_condition` made, or a PIL picture, which is taken as ready-made
-        edges, white on black. Several in a list act together: what they add is summed.
+    condition: what `canny` or `make_condition` made, or a PIL picture or OpenCV array, which is
+        taken as ready-made edges, white on black. Several in a list act together: what they add is
+        summed.
     control: how hard it holds and in which steps; a list gives each condition its own.
     image, strength: as for image_to_image, to start from a picture; without one, from noise alone.
         start and end of `control` are then shares of the steps that are run.
@@ -81,7 +84,7 @@ def control_to_image(
     ControlNet: https://arxiv.org/abs/2302.05543.
     """
     run = _prepare(model, condition, prompt, sampling, [control], image, strength, controlnet)
-    return _draw(run, on_step)[0]
+    return dict(_draw(run, on_step))[0]
 
 
 def control_to_image_variants(
@@ -100,24 +103,33 @@ def control_to_image_variants(
 
     Runs are alike until the first step in which their conditions act differently. So four values of
     `end` (.25, .5, .75, 1) at 30 steps take 30 calls of the control model and 76 of the UNet, in
-    place of 120 and 120 in diffusers; the pixels are the same. The seconds in a recipe are an equal
-    share of the whole.
+    place of 120 and 120 in diffusers; the pixels are the same. Those that differ in scale alone
+    have in common what the control model says in the first of their steps. The seconds in a recipe
+    are those since the variant before was finished.
     """
     run = _prepare(model, condition, prompt, sampling, controls, image, strength, controlnet)
+    return [portraits for _, portraits in sorted(_draw(run, on_step), key=itemgetter(0))]
+
+
+def variants_as_they_come(
+    model: Model,
+    condition: AnyCondition | Sequence[AnyCondition],
+    prompt: str,
+    sampling: Sampling,
+    control: Sequence[Control | Sequence[Control]],
+    *,
+    image: Picture | None = None,
+    strength: float = 1.0,
+    controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
+    on_step: OnStep | None = None,
+) -> Iterator[tuple[int, list[Portrait]]]:
+    """What control_to_image_variants draws: the number of a control in the list and its portraits,
+    each as soon as it is finished. Everything is checked before the first."""
+    run = _prepare(model, condition, prompt, sampling, control, image, strength, controlnet)
     return _draw(run, on_step)
 
 
-def _first_act(control: Any) -> Any:
-    """What the conditions do in the first step, by which runs have steps in common or none."""
-    row = control if isinstance(control, list | tuple) else [control]
-    if not all(isinstance(each, Control) for each in row):
-        return None
-    return tuple((c.start == 0 and c.scale, c.start == 0 and c.guess_mode) for c in row)
-
-
-TOGETHER[control_to_image] = Together(
-    most_images, Variants("control", "controls", control_to_image_variants, kin=_first_act)
-)
+TOGETHER[control_to_image] = Together(most_images, Variants("control", variants_as_they_come))
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,9 @@ def _prepare(
     if not rows:
         raise UsageError("controls: got none, expected one Control or more")
     sources = _sources(controlnet, conditions)
+    for source, fitted in zip(sources, conditions, strict=True):
+        if source is None and fitted.picture is None and not mostly_black(fitted.image):
+            notes.append("not mostly black, as edges are; try pl.canny(photo)")
     for note in notes:
         warnings.warn(f"condition: {note}", stacklevel=3)
     picture = None if image is None else ready_and_warned(model, image, settings, stacklevel=4)
@@ -208,14 +223,14 @@ def fit_conditions(
                     f"{each.kind} of {each.image.width} px, made again at {size_px} px; "
                     f"try size_px={size_px} where it is made"
                 )
-        elif isinstance(each, Image.Image):
+        elif isinstance(each, Image.Image | np.ndarray):
             ready, done = ready_edges(each, size_px)
             fitted.append(ready)
             notes += [f"a picture, taken as ready-made edges: {'; '.join(done)}"] if done else []
         else:
             raise UsageError(
                 f"condition: got {type(each).__name__}, expected what pl.canny(photo) or "
-                "pl.make_condition(photo, kind) makes, or edges as a PIL picture"
+                "pl.make_condition(photo, kind) makes, or edges as a PIL picture or array"
             )
     return fitted, notes
 
@@ -223,9 +238,9 @@ def fit_conditions(
 def _one_each(control: Any, count: int) -> list[Control]:
     """A control for each condition; one alone is for all."""
     row = list(control) if isinstance(control, list | tuple) else [control] * count
-    wrong = next((each for each in row if not isinstance(each, Control)), None)
-    if wrong is not None:
-        raise UsageError(f"control: got {wrong!r}, expected Control(scale=0.7)")
+    for each in row:
+        if not isinstance(each, Control):
+            raise UsageError(f"control: got {shown(each)}, expected Control(scale=0.7)")
     if len(row) != count:
         raise UsageError(f"control: got {len(row)} for {count} conditions, expected one for each")
     return row
@@ -249,8 +264,8 @@ def _sources(controlnet: Any, conditions: list[Condition]) -> list[AnyControlNet
     return sources
 
 
-def _draw(run: _Run, on_step: OnStep | None) -> list[list[Portrait]]:
-    """The portraits of each variant."""
+def _draw(run: _Run, on_step: OnStep | None) -> Iterator[tuple[int, list[Portrait]]]:
+    """Each variant's number and portraits, as they are finished."""
     model, settings = run.model, run.settings
     started_s = time.perf_counter()
     with one_line_when_memory_is_short(settings):
@@ -265,19 +280,15 @@ def _draw(run: _Run, on_step: OnStep | None) -> list[list[Portrait]]:
                 on_step(done, total)
 
         with on_the_device(model, run.controlnets):
-            ends = denoise_all(_drawing(run), state, timesteps, plans, report)
-        # Variants that never differed are one picture.
-        unlike = {id(end): end for end in ends}
-        pixels = {key: decode_latents(model, end.latents) for key, end in unlike.items()}
+            # Variants that never differed come together and are one picture.
+            for variants, end in denoise_all(_drawing(run), state, timesteps, plans, report):
+                images = to_images(decode_latents(model, end.latents), model)
+                seconds = (time.perf_counter() - started_s) / len(images) / len(variants)
+                for variant in variants:
+                    recipes = [_recipe(run, variant, i, seconds) for i in range(len(images))]
+                    yield variant, list(map(Portrait, images, recipes))
+                started_s = time.perf_counter()
         model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
-    seconds = (time.perf_counter() - started_s) / settings.num_images / len(ends)
-    return [
-        [
-            Portrait(drawn, _recipe(run, variant, index, seconds))
-            for index, drawn in enumerate(to_images(pixels[id(end)], model))
-        ]
-        for variant, end in enumerate(ends)
-    ]
 
 
 def _start(run: _Run) -> tuple[State, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,12 +32,14 @@ class ControlNet:
     embedding: condition (1, 3, height, width) -> (1, width of the UNet, height/8, width/8), once.
     trunk: the rest; its own place for the embedding passes through what is embedded already.
     name: "mini", a hub id or a folder. revision: commit of the hub, or hash of the folder's files.
+    embedded: the conditions that were embedded last, filled by `denoise`.
     """
 
     embedding: Any = field(repr=False)
     trunk: Any = field(repr=False)
     name: str
     revision: str
+    embedded: OrderedDict[str, Any] = field(default_factory=OrderedDict, repr=False)
 
 
 def load_controlnet(model: Model, source: str | Path | None = None) -> ControlNet:
@@ -48,7 +51,7 @@ def load_controlnet(model: Model, source: str | Path | None = None) -> ControlNe
     model of another family, before they are loaded.
     Zhang et al. 2023, https://arxiv.org/abs/2302.05543.
     """
-    key = "" if source is None else str(source)
+    key = None if source is None else str(source)
     if key in model.controlnets:
         return model.controlnets[key]
     name, place, revision = _find(model, source)

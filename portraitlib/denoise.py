@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ from PIL import Image
 
 from portraitlib.controlnets import ControlNet
 from portraitlib.models import Model
+from portraitlib.pictures import picture_hash
 from portraitlib.settings import Control
+
+CONDITIONS_KEPT = 8  # embedded conditions that a control model keeps; 10 MB each with SDXL
 
 # What one control model does in one step: None, or its scale and whether it guesses.
 Act = tuple[float, bool] | None
@@ -45,16 +48,19 @@ class State:
     """A drawing between two steps: latents (images, 4, height/8, width/8) and all that remembers.
 
     The scheduler knows its place in the steps, the generators what noise comes next.
+    found: where several runs go on from here, what the control models say of these latents: runs
+        that differ in scale alone need it said once.
     """
 
     latents: torch.Tensor
     scheduler: Any
     generators: list[torch.Generator]
+    found: dict[tuple[int, bool], list[torch.Tensor]] | None = None
 
     def copy(self) -> State:
         """Another one, which goes on alone."""
         generators = [generator.clone_state() for generator in self.generators]
-        return State(self.latents, copy.deepcopy(self.scheduler), generators)
+        return State(self.latents, copy.deepcopy(self.scheduler), generators, self.found)
 
 
 @torch.no_grad()
@@ -84,7 +90,7 @@ def denoise(
             timestep,
             encoder_hidden_states=drawing.embeds,
             added_cond_kwargs=drawing.added,
-            **_residuals(drawing, noisy, timestep, acts),
+            **_residuals(drawing, noisy, timestep, acts, state.found),
             return_dict=False,
         )[0]
         if guided:
@@ -93,6 +99,7 @@ def denoise(
         state.latents = scheduler.step(
             predicted, timestep, state.latents, **step_arguments, return_dict=False
         )[0]
+        state.found = None
         report()
     return state
 
@@ -103,21 +110,24 @@ def denoise_all(
     timesteps: torch.Tensor,
     plans: Sequence[Plan],
     report: Callable[[], None] = lambda: None,
-) -> list[State]:
-    """Run all plans from one state to the end, each step that they begin with in common once."""
+) -> Iterator[tuple[list[int], State]]:
+    """Run all plans from one state to the end, each step that they begin with in common once.
+
+    Gives the numbers of plans and the state at their end, as soon as they are there.
+    """
     first, rest = plans[0], len(timesteps)
     same = next((i for i in range(rest) if any(p[i] != first[i] for p in plans)), rest)
     if same:
         state = denoise(drawing, state, timesteps[:same], first[:same], report)
     if same == rest:
-        return [state] * len(plans)
-    finished: dict[int, State] = {}
+        yield list(range(len(plans))), state
+        return
+    state = replace(state, found={})
     for acts in dict.fromkeys(plan[same] for plan in plans):
         mine = [index for index, plan in enumerate(plans) if plan[same] == acts]
         ends = [plans[index][same:] for index in mine]
-        done = denoise_all(drawing, state, timesteps[same:], ends, report)
-        finished.update(zip(mine, done, strict=True))
-    return [finished[index] for index in range(len(plans))]
+        for done, end in denoise_all(drawing, state, timesteps[same:], ends, report):
+            yield [mine[index] for index in done], end
 
 
 def count_steps(plans: Sequence[Plan]) -> int:
@@ -136,44 +146,69 @@ def make_plan(controls: Sequence[Control], steps: int) -> Plan:
 
 
 def embed_condition(model: Model, controlnet: ControlNet, picture: Image.Image) -> torch.Tensor:
-    """A condition as the control model's first layers see it, (1, width, height/8, width/8)."""
+    """A condition as the control model's first layers see it, (1, width, height/8, width/8).
+
+    Computed once, then remembered.
+    """
+    key, kept = picture_hash(picture), controlnet.embedded
+    if key in kept:
+        kept.move_to_end(key)
+        return kept[key]
     values = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        return controlnet.embedding(values.to(model.device, model.dtype))
+        kept[key] = controlnet.embedding(values.to(model.device, model.dtype))
+    while len(kept) > CONDITIONS_KEPT:
+        kept.popitem(last=False)
+    return kept[key]
 
 
 def _residuals(
-    drawing: Drawing, noisy: torch.Tensor, timestep: torch.Tensor, acts: tuple[Act, ...]
+    drawing: Drawing,
+    noisy: torch.Tensor,
+    timestep: torch.Tensor,
+    acts: tuple[Act, ...],
+    known: dict[tuple[int, bool], list[torch.Tensor]] | None,
 ) -> dict[str, Any]:
     """What the control models add to the UNet in this step, summed; nothing where none acts."""
-    down: list[torch.Tensor] = []
-    middle = None
-    for (controlnet, condition), act in zip(drawing.steered, acts, strict=True):
+    known = {} if known is None else known
+    total: list[torch.Tensor] = []
+    for index, act in enumerate(acts):
         if act is None:
             continue
-        scale, guess = act[0], act[1] or controlnet.trunk.config.global_pool_conditions
-        halved = guess and drawing.guidance_scale > 1  # only the half with the prompt is steered
-        added = drawing.added
-        seen, embeds = noisy, drawing.embeds
-        if halved:
-            seen, embeds = seen.chunk(2)[1], embeds.chunk(2)[1]
-            added = {name: words.chunk(2)[1] for name, words in added.items()}
-        found, last = controlnet.trunk(
-            seen,
-            timestep,
-            encoder_hidden_states=embeds,
-            controlnet_cond=condition,
-            conditioning_scale=scale,
-            guess_mode=guess,
-            added_cond_kwargs=added,
-            return_dict=False,
-        )
-        mine = [torch.cat([torch.zeros_like(r), r]) if halved else r for r in (*found, last)]
-        down = [a + b for a, b in zip(down, mine[:-1], strict=True)] if down else mine[:-1]
-        middle = mine[-1] if middle is None else middle + mine[-1]
-    if middle is None:
+        scale, guess = act
+        if (index, guess) not in known:
+            known[index, guess] = _run_control(drawing, index, guess, noisy, timestep)
+        mine = [scale * residual for residual in known[index, guess]]
+        total = [a + b for a, b in zip(total, mine, strict=True)] if total else mine
+    if not total:
         return {}
+    *down, middle = total
     return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+
+def _run_control(
+    drawing: Drawing, index: int, guess: bool, noisy: torch.Tensor, timestep: torch.Tensor
+) -> list[torch.Tensor]:
+    """What one control model says at scale 1: a residual for each skip of the UNet, and the last
+    for its middle."""
+    controlnet, condition = drawing.steered[index]
+    guess = guess or controlnet.trunk.config.global_pool_conditions
+    halved = guess and drawing.guidance_scale > 1  # only the half with the prompt is steered
+    seen, embeds, added = noisy, drawing.embeds, drawing.added
+    if halved:
+        seen, embeds = seen.chunk(2)[1], embeds.chunk(2)[1]
+        added = {name: words.chunk(2)[1] for name, words in added.items()}
+    down, middle = controlnet.trunk(
+        seen,
+        timestep,
+        encoder_hidden_states=embeds,
+        controlnet_cond=condition,
+        guess_mode=guess,
+        added_cond_kwargs=added,
+        return_dict=False,
+    )
+    found = [*down, middle]
+    return [torch.cat([torch.zeros_like(r), r]) for r in found] if halved else found
 
 
 def _step_arguments(state: State) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def train_dreambooth(
         stopped there goes on, bit for bit; one that is complete is not trained again.
     watch: called before the first step, after every `watch_every` steps and after the last, with
         the model as it is and the step; `film_strip` makes one. What it gives is kept in the folder
-        with the adapter of that step: `read_film`.
+        with the adapter of that step: `read_film`. A run that goes on calls it with the untouched
+        model and 0 first, and keeps nothing of that.
     trackers: names that accelerate knows, such as "wandb"; they write into the folder's `logs`.
         None is TensorBoard where it is installed, () is none.
     on_step: called with a Progress every ten steps and after the last.
@@ -118,6 +119,8 @@ def train_dreambooth(
             trainer.data = prepare_data(model, photos, chosen, class_images)
             trainer.words = encode_captions(model, trainer.data.captions)
             reported = _Reported(run, describe, watch, watch_every, on_step)
+            if watch and run and begun:  # it may compare with what there was before
+                watch(model, 0)
             try:
                 with hold_interrupts() as interrupt:
                     _train(trainer, history, reported, interrupt)
@@ -140,6 +143,9 @@ def _identity(
         "model_revision": model.revision,
         "adapters": model.adapter_entries,
         "photos": digest([picture_hash(image) for image in photos.images]),
+        "masks": digest([photo.mask and picture_hash(photo.mask) for photo in photos])
+        if any(photo.mask for photo in photos)
+        else None,
         "captions": instance_captions(photos, settings),
         "crops": digest([photo.conditioning for photo in photos])
         if model.preset.knows_sizes

@@ -15,27 +15,34 @@ in its own module.
 from __future__ import annotations
 
 import contextlib
-import difflib
+import glob
 import io
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portraitlib.address import PACKAGE, notebook_address, project_folder
-from portraitlib.gallery import RESULTS, write_json
+from portraitlib.address import PACKAGE, project_folder
+from portraitlib.gallery import write_json
 from portraitlib.portrait import check_writable, write_whole
-from portraitlib.settings import UsageError
+from portraitlib.runs import (
+    EXECUTION,
+    Execution,
+    Task,
+    import_papermill,
+    literal_path,
+    make_task,
+    read_execution,
+)
 
 Say = Callable[[str], None]
 
-EXECUTION = "execution.json"  # written last: where it is, the folder is whole
+PARTIAL = ".partial.ipynb"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -43,26 +50,8 @@ class NotebookFailed(RuntimeError):
     """A cell of a notebook raised; the message says which one, and holds the traceback."""
 
 
-@dataclass(frozen=True)
-class Execution:
-    """One executed notebook in the store: `folder` holds it and the files that it wrote."""
-
-    notebook: Path
-    folder: Path
-    address: str
-    parameters: dict[str, Any]
-    duration_s: float
-    reused: bool
-
-    @property
-    def executed(self) -> Path:
-        """The executed notebook."""
-        return self.folder / self.notebook.name
-
-    @property
-    def results(self) -> Path | None:
-        """The folder that the notebook gave to `save_results`, None if it saved none."""
-        return next((found.parent for found in sorted(self.folder.rglob(RESULTS))), None)
+class KernelDied(NotebookFailed):
+    """The process that ran the cells is gone: killed, or out of memory."""
 
 
 # --- places -----------------------------------------------------------------------------------
@@ -77,57 +66,6 @@ def store_folder() -> Path:
 # --- running -------------------------------------------------------------------------------------
 
 
-def near(name: str, known: Mapping[str, Any]) -> str:
-    """A hint: the known names like `name`, else all of them."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
-
-
-def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Check names and types against the notebook's cell tagged `parameters`.
-
-    papermill only warns of an unknown name and puts names into code unchecked. Raises UsageError.
-    """
-    known = _papermill().inspect_notebook(str(notebook))
-    for name, value in parameters.items():
-        where = f"{notebook.name}, parameter {name}"
-        if name not in known:
-            raise UsageError(f"{where}: the notebook has no such parameter; {near(name, known)}")
-        expected, default = known[name]["inferred_type_name"], known[name]["default"]
-        if not (_fits(value, expected) or (value is None and default == "None")):
-            raise UsageError(
-                f"{where}: got {value!r} ({type(value).__name__}), expected {expected}; "
-                f"try {default}"
-            )
-
-
-def _fits(value: Any, annotation: str) -> bool:
-    """Whether a value is of the type that a parameters cell names, such as `list[int]`."""
-    kinds: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "str": (str,),
-        "bool": (bool,),
-        "list": (list,),
-        "tuple": (tuple, list),
-        "dict": (dict,),
-    }
-    kind = annotation.split("[")[0].strip()
-    if kind not in kinds:
-        return True  # papermill says "None" where there is no annotation
-    return isinstance(value, kinds[kind]) and (kind == "bool" or not isinstance(value, bool))
-
-
-def _papermill() -> Any:
-    try:
-        import papermill
-    except ImportError as problem:
-        raise UsageError(
-            f"notebooks are run by papermill ({problem}); try pip install 'portraitlib[notebooks]'"
-        ) from None
-    return papermill
-
-
 def execute(
     notebook: Path, parameters: Mapping[str, Any], *, again: bool = False, say: Say = print
 ) -> Execution:
@@ -138,42 +76,130 @@ def execute(
 
     Raises UsageError for parameters that the notebook does not have, NotebookFailed if a cell does.
     """
+    task = make_task(notebook, parameters)
+    kept = read_execution(store_folder() / task.name)
+    if kept is not None and kept.error is None and not again:
+        say(f"{notebook.stem}: stands, nothing to run")
+        return replace(kept, notebook=notebook)
+    run = perform(task, store_folder())
+    say(f"{notebook.stem}: done in {run.duration_s:.0f} s")
+    return run
+
+
+def perform(
+    task: Task,
+    store: Path,
+    *,
+    attempt: int = 1,
+    keep_failure: bool = False,
+    progress: bool = True,
+) -> Execution:
+    """Execute a task into its folder of the store, which gets its name when it is whole.
+
+    keep_failure: keep a notebook in which a cell raised, with its error, in place of raising.
+
+    Raises UsageError if the store cannot be written to, NotebookFailed if a cell raises, and
+    KernelDied in any case if its process is gone.
+    """
     import nbformat
 
-    check_parameters(notebook, parameters)
-    node = nbformat.read(notebook, as_version=4)
-    address = notebook_address(node, parameters)
-    kept = store_folder() / f"{notebook.stem}-{address}"
-    if (kept / EXECUTION).is_file() and not again:
-        record = json.loads((kept / EXECUTION).read_text())
-        say(f"{notebook.stem}: stands, nothing to run")
-        return Execution(
-            notebook, kept, address, dict(parameters), record["duration_s"], reused=True
-        )
-    check_writable(store_folder())
-    store_folder().mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=f".{notebook.stem}-", dir=store_folder()))
+    check_writable(store)
+    store.mkdir(parents=True, exist_ok=True)
+    working = Path(tempfile.mkdtemp(prefix=f".{task.name}-", dir=store))
+    before, start_s, error = _children_peak_gb(), time.perf_counter(), None
     try:
-        start_s = time.perf_counter()
-        executed = _run_cells(node, parameters, working, notebook.stem)
-        duration_s = time.perf_counter() - start_s
-        clean_notebook(executed, working)
-        write_whole(working / notebook.name, nbformat.writes(executed).encode())
-        record = {"address": address, "parameters": dict(parameters), "duration_s": duration_s}
-        write_json(working / EXECUTION, record)
-        shutil.rmtree(kept, ignore_errors=True)
-        os.replace(working, kept)
+        try:
+            executed = _run_cells(task, working, progress)
+        except KernelDied:
+            raise
+        except NotebookFailed as problem:
+            if not keep_failure:
+                raise
+            error = " ".join(str(problem).splitlines()[0].split())[:500]
+            executed = nbformat.read(working / PARTIAL, as_version=4)
+        peak_gb = _children_peak_gb()
+        run = Execution(
+            task.notebook,
+            store / task.name,
+            task.address,
+            task.parameters,
+            time.perf_counter() - start_s,
+            reused=False,
+            error=error,
+            attempts=attempt,
+            peak_memory_gb=peak_gb if peak_gb > before else None,
+        )
+        _finish(run, executed, working)
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    say(f"{notebook.stem}: done in {duration_s:.0f} s")
-    return Execution(notebook, kept, address, dict(parameters), duration_s, reused=False)
+    return run
 
 
-def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: str) -> Any:
+def keep_lost(task: Task, store: Path, error: str, attempts: int) -> Execution:
+    """Keep what is left of a run whose worker was lost each time, as a run that failed."""
+    import nbformat
+
+    remains = sorted(store.glob(f".{glob.escape(task.name)}-*/{PARTIAL}"))
+    executed = nbformat.reads(task.text, as_version=4)
+    for path in remains:
+        with contextlib.suppress(OSError, ValueError):
+            executed = nbformat.read(path, as_version=4)
+    clear_remains(task, store)
+    working = Path(tempfile.mkdtemp(prefix=f".{task.name}-", dir=store))
+    run = Execution(
+        *(task.notebook, store / task.name, task.address, task.parameters, 0.0, False),
+        error=error,
+        attempts=attempts,
+    )
+    _finish(run, executed, working)
+    return run
+
+
+def clear_remains(task: Task, store: Path) -> None:
+    """Remove the working folders that killed workers of a task left behind."""
+    for folder in store.glob(f".{glob.escape(task.name)}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(run: Execution, executed: Any, working: Path) -> None:
+    """Write the notebook and the record of a run, and give its folder its name."""
+    import nbformat
+
+    clean_notebook(executed, working)
+    (working / PARTIAL).unlink(missing_ok=True)
+    write_whole(working / run.notebook.name, nbformat.writes(executed).encode("utf-8", "replace"))
+    record = {
+        "notebook": run.notebook.name,
+        "address": run.address,
+        "parameters": run.parameters,
+        "duration_s": run.duration_s,
+        "peak_memory_gb": run.peak_memory_gb,
+        "attempts": run.attempts,
+        "error": run.error,
+    }
+    write_json(working / EXECUTION, record)
+    os.chmod(working, 0o755)  # a temporary folder is for its maker alone
+    shutil.rmtree(run.folder, ignore_errors=True)
+    os.replace(working, run.folder)
+
+
+def _children_peak_gb() -> float:
+    """The most main memory that an ended process started from here had, in GB; 0 if not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return most / 1e9 * (1 if sys.platform == "darwin" else 1024)
+
+
+def _run_cells(task: Task, working: Path, progress: bool) -> Any:
     """Execute the cells in a kernel of this very environment; count them on stderr."""
+    import nbformat
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    name = task.notebook.stem
     terminal = sys.stderr.isatty()
     bar = {
         "desc": name,
@@ -184,13 +210,14 @@ def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: st
     }
     try:
         with environment():
-            return _papermill().execute_notebook(
-                node,
-                None,  # papermill does not write whole files; the caller does
-                dict(parameters) or None,
+            return import_papermill().execute_notebook(
+                nbformat.reads(task.text, as_version=4),
+                # Written after each cell, in place: what is left if the process is killed.
+                literal_path(working / PARTIAL),
+                task.parameters or None,
                 kernel_name="python3",
                 cwd=str(working),
-                progress_bar=bar,
+                progress_bar=bar if progress else False,
                 extra_arguments=["--log-level=50"],  # what matters comes with the cells
             )
     except PapermillExecutionError as problem:
@@ -199,7 +226,7 @@ def _run_cells(node: Any, parameters: Mapping[str, Any], working: Path, name: st
             f"{name}, cell {problem.exec_count}: {problem.ename}: {problem.evalue}\n{trace}"
         ) from None
     except DeadKernelError as problem:
-        raise NotebookFailed(f"{name}: its kernel died; was memory short? ({problem})") from None
+        raise KernelDied(f"{name}: its kernel died; was memory short? ({problem})") from None
 
 
 class _Lines(io.StringIO):

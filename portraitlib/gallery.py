@@ -11,7 +11,9 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from portraitlib.gallery_table import SCRIPT, differing, figure_text, shown, table_of_runs
 from portraitlib.portrait import Portrait, write_whole
 from portraitlib.settings import UsageError
 
@@ -98,61 +100,100 @@ img.chart { max-width: 100%; border-radius: 10px; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; }
 td { border-bottom: 1px solid var(--line); padding: .2rem 1.6rem .2rem 0; }
 td + td { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; }
+.error { color: var(--accent); overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+.wide td + td, .wide th { padding: .2rem .8rem; text-align: left; max-width: 18rem; }
+.wide th:first-child { padding-left: 0; }
+.filters { max-width: none; }
+#count { white-space: nowrap; }
+.wide button { all: unset; cursor: pointer; font-weight: 600; white-space: nowrap; }
+.wide button:focus-visible { outline: 2px solid var(--accent); }
+[aria-sort="ascending"] button::after { content: " \\2191"; }
+[aria-sort="descending"] button::after { content: " \\2193"; }
+label { display: inline-block; margin: 0 1rem .4rem 0; font-size: .92rem; }
+select { font: inherit; max-width: 16rem; }
 """
 
 
 def write_gallery(folder: Path, report: Mapping[str, Any]) -> Path:
     """Write `index.html` for what lies in `folder`; return it.
 
-    report: as `report.json` has it; the portraits of notebook N lie in `folder / N`. The page
-    needs nothing but the files beside it: no network, no script.
+    report: as `report.json` has it; each row of "notebooks" is one run and says where in `folder`
+        its notebook ("file") and its portraits ("folder", None for none) lie. Where a notebook ran
+        more than once, the page has a table of the runs that can be sorted and filtered.
+    The page needs nothing but the files beside it: no network.
     """
     rows = report["notebooks"]
-    model = " · ".join(
-        sorted({model for row in rows for model in row["models"]})
-        + [f"{sum(row['pictures'] for row in rows)} pictures"]
-        + [f"{_duration(report['duration_s'])} on {report['processors']} processors"]
-    )
+    told = sorted({model for row in rows for model in row["models"]})
+    told.append(f"{sum(row['pictures'] for row in rows)} pictures")
+    told.append(f"{_duration(report['duration_s'])} on {report['processors']} processors")
+    failed = sum(row["error"] is not None for row in rows)
+    several = len({row["notebook"] for row in rows}) < len(rows)
     page = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>portraitlib: what was made</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style></head><body>",
-        f'<h1>What the notebooks made</h1><p class="soft">{escape(model)}</p>',
+        f'<h1>What the notebooks made</h1><p class="soft">{escape(" · ".join(told))}</p>',
+        f'<p class="error">{failed} of {len(rows)} runs failed.</p>' if failed else "",
         "<p>Every picture was drawn by a trained model; each PNG carries the recipe that makes it "
         "again and the mark of a machine-made picture.</p>",
-        *(line for row in rows for line in _section(folder, row)),
-        '<p class="soft">The numbers as data: <a href="report.json">report.json</a></p>',
+        *(table_of_runs(rows) if several else ()),
+        *(line for row in rows for line in _section(folder, row, rows if several else ())),
+        '<p class="soft" id="end">The numbers as data: <a href="report.json">report.json</a></p>',
+        f"<script>{SCRIPT}</script>" if several else "",
         "</body></html>",
     ]
     target = folder / "index.html"
-    write_whole(target, ("\n".join(page) + "\n").encode())
+    # A prompt may hold half a character, which no encoding has.
+    write_whole(target, ("\n".join(page) + "\n").encode("utf-8", errors="replace"))
     return target
 
 
-def _section(folder: Path, row: Mapping[str, Any]) -> Iterable[str]:
-    """One notebook: its first words, its figures, its pictures by heading and prompt."""
-    name = row["notebook"]
-    yield f'<section id="{escape(name)}"><h2>{escape(row["title"])}</h2>'
-    yield f"<p>{escape(row['why'])}</p>"
+def _section(
+    folder: Path, row: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
+) -> Iterable[str]:
+    """One run: its first words, its figures, its pictures by heading and prompt.
+
+    runs: all of them, where a notebook ran more than once; then it is told how this one differs.
+    """
+    yield f'<section id="run-{escape(row["address"])}"><h2>{escape(row["title"])}</h2>'
+    if runs:
+        told = [f"{name} {shown(row['parameters'].get(name))}" for name in differing(runs)]
+        yield f"<p>{escape(' · '.join(told))}</p>"
+    else:
+        yield f"<p>{escape(row['why'])}</p>"
+    if row["error"] is not None:
+        yield f'<p class="error">Failed: {escape(row["error"])}</p>'
+    facts = [_duration(row["duration_s"])]
+    facts += [row["cost"]] if row["cost"] else []
+    facts += [f"on try {row['attempts']}"] if row["attempts"] > 1 else []
     yield (
-        f'<p class="soft">{_duration(row["duration_s"])} · <a href="{escape(name)}.ipynb">'
+        f'<p class="soft">{escape(" · ".join(facts))} · <a href="{_link(row["file"])}">'
         "the executed notebook</a></p>"
     )
     if row["figures"]:
         yield "<table>"
         for label, value in row["figures"].items():
-            yield f"<tr><td>{escape(label)}</td><td>{escape(_figure(value))}</td></tr>"
+            yield f"<tr><td>{escape(label)}</td><td>{escape(figure_text(value))}</td></tr>"
         yield "</table>"
+    name = row["folder"]
+    if name is None:
+        yield "</section>"
+        return
     portraits = read_results(folder / name)["portraits"] if row["pictures"] else []
     for heading, entries in groupby(portraits, key=lambda entry: entry["heading"]):
         yield from _pictures(name, heading, list(entries))
-    shown = {entry["file"] for entry in portraits}
+    drawn = {entry["file"] for entry in portraits}
     for path in sorted((folder / name).glob("*.png")):
-        if path.name not in shown:
-            link = escape(f"{name}/{path.name}")
+        if path.name not in drawn:
+            link = _link(f"{name}/{path.name}")
             yield f'<p><a href="{link}"><img class="chart" src="{link}" alt="a chart"></a></p>'
     yield "</section>"
+
+
+def _link(path: str) -> str:
+    return escape(quote(path))
 
 
 def _pictures(name: str, heading: str, entries: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -163,7 +204,7 @@ def _pictures(name: str, heading: str, entries: Sequence[Mapping[str, Any]]) -> 
         yield f'<p class="soft prompt">{escape(*prompts)}</p>'
     yield '<div class="grid">'
     for entry in entries:
-        link, prompt = escape(f"{name}/{entry['file']}"), entry["recipe"].get("prompt", "")
+        link, prompt = _link(f"{name}/{entry['file']}"), entry["recipe"].get("prompt", "")
         own = f'<span class="prompt">{escape(prompt)}</span><br>' if len(prompts) > 1 else ""
         yield (
             f'<figure><a href="{link}"><img loading="lazy" src="{link}" alt="{escape(prompt)}">'
@@ -184,12 +225,6 @@ def _caption(recipe: Mapping[str, Any]) -> str:
     }
     said = {key: recipe[key] for key in words if recipe.get(key) not in (None, "")}
     return " · ".join(words[key].format(value) for key, value in said.items())
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return "not measured"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _duration(seconds: float) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.calls import TOGETHER, Together
-from portraitlib.device import is_out_of_memory, seeded_generators, seeded_noise
+from portraitlib.calls import TOGETHER, Together, shown
+from portraitlib.device import device_name, is_out_of_memory, seeded_generators, seeded_noise
 from portraitlib.latents import add_noise, encode_picture
 from portraitlib.models import Model, sibling_pipeline
 from portraitlib.pictures import Picture, picture_hash, ready_picture_once
@@ -151,14 +151,16 @@ for _function in (text_to_image, image_to_image):
 def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
     """Raise UsageError for what cannot be drawn, before anything is computed."""
     if not isinstance(model, Model):
-        raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
+        raise UsageError(
+            f"model: got {shown(model)}, expected a loaded model; try load_model('mini')"
+        )
     if not isinstance(prompt, str) or not prompt.strip():
         raise UsageError(
-            f"prompt: got {prompt!r}, expected words that say what to draw; "
+            f"prompt: got {shown(prompt)}, expected words that say what to draw; "
             "try 'portrait of a man, smiling'"
         )
     if not isinstance(sampling, Sampling):
-        raise UsageError(f"sampling: got {sampling!r}, expected Sampling(...)")
+        raise UsageError(f"sampling: got {shown(sampling)}, expected Sampling(...)")
     if sampling.size_px is not None and sampling.size_px % model.size_multiple_px:
         raise UsageError(
             f"Sampling.size_px: got {sampling.size_px}, expected a multiple of "
@@ -280,6 +282,7 @@ def write_recipe(
         "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
         "adapter": model.adapter_entries,
         "device": str(model.device),
+        "card": device_name(model.device),
         "dtype": model.dtype_name,
         "cpu_threads": torch.get_num_threads(),
         "versions": dict(library_versions()),

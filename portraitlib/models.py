@@ -49,7 +49,7 @@ class Model:
     prompts: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
     pictures: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
     ready_pictures: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
-    controlnets: dict[str, Any] = field(default_factory=dict, repr=False)
+    controlnets: dict[str | None, Any] = field(default_factory=dict, repr=False)
     adapters: tuple[Applied, ...] = ()
     base: Model | None = field(default=None, repr=False)
 

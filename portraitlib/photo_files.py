@@ -31,6 +31,7 @@ LARGEST_BYTES = 200_000_000
 MOST_PHOTOS = 200  # of one person; each keeps a crop and a preview in memory
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 WHITE = (255, 255, 255)
+MASK = "-masklabel.png"  # how the name of a photo's mask goes on after the photo's stem
 
 # Files that programs leave in folders: named in the report, no reason to worry.
 LEFT_BY_PROGRAMS = {
@@ -67,7 +68,8 @@ def list_photos(
 ) -> tuple[list[Path], list[Skipped]]:
     """The files directly in a folder that may be photos, by name, and what is not one.
 
-    Captions (`name.txt` beside a photo `name.*`, and `metadata.jsonl`) are in neither list.
+    Captions (`name.txt` beside a photo `name.*`, and `metadata.jsonl`) and masks
+    (`name-masklabel.png`) are in neither list.
     Raises UsageError if the folder is missing, no folder, unreadable, or holds too many files.
     """
     try:
@@ -87,6 +89,11 @@ def list_photos(
     photos, skipped = [], []
     for path in entries:
         if path.name == "metadata.jsonl" or (path.suffix == ".txt" and path.stem in stems):
+            continue
+        if path.name.endswith(MASK):
+            stem = path.name.removesuffix(MASK)
+            if stem not in stems:
+                skipped.append(Skipped(path.name, f"a mask, and no photo is called {stem}"))
             continue
         if reason := _why_no_photo(path, home):
             skipped.append(Skipped(path.name, reason))

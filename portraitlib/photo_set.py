@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ class Photo:
     image: the crop, (size_px, size_px) RGB sRGB without metadata; None if there is none.
     preview: the whole photo, upright, at most 512 px.
     original_size: width and height.  crop: the square that `image` was cut from.
+    mask: what a training counts, white, cut as `image` was, (size_px, size_px) L; None for all.
     faces: all that were found, from left to right.  chosen: which of them it is about, from 0.
     refusals: why it was left out; empty if it is used.  warnings: what to know of it.
     notes: what was done to the file's pixels, nothing to act on.
@@ -44,6 +45,7 @@ class Photo:
     notes: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     embedding: np.ndarray | None = field(default=None, repr=False, compare=False)
+    mask: Image.Image | None = field(default=None, repr=False)
 
     @property
     def status(self) -> str:
@@ -144,6 +146,33 @@ class PhotoSet:
         kept = tuple(photo for i, photo in enumerate(self.photos) if i not in chosen)
         held = tuple(photo for i, photo in enumerate(self.photos) if i in chosen)
         return replace(self, photos=kept), replace(self, photos=held, left_out=(), skipped=())
+
+
+def picture_set(
+    images: Sequence[Image.Image], caption: str, identifier: str = IDENTIFIER
+) -> PhotoSet:
+    """Pictures of a style or a thing as a set to train on: no face is looked for, nothing is cut.
+
+    images: square, of one size, RGB or what becomes RGB.  caption: what each is called, with the
+    identifier in it. Raises UsageError for none, and for pictures that are not so.
+    """
+    if not images:
+        raise UsageError("images: got none, expected one picture or more")
+    if not isinstance(caption, str) or not caption.strip():
+        raise UsageError(f"caption: got {caption!r}, expected words; try 'blprnt print of a man'")
+    side_px = images[0].width
+    photos = []
+    for index, image in enumerate(images):
+        if image.size != (side_px, side_px):
+            raise UsageError(
+                f"images: number {index} is {image.width}x{image.height} px, expected squares of "
+                f"{side_px} px as the first; cut them to one size"
+            )
+        plain = image.convert("RGB")
+        plain.info = {}  # no metadata goes on
+        whole = Crop(0, 0, side_px)
+        photos.append(Photo(f"picture {index}", caption, plain, plain, plain.size, whole))
+    return PhotoSet(tuple(photos), source="pictures", identifier=identifier, size_px=side_px)
 
 
 class Report(str):

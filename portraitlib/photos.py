@@ -20,12 +20,13 @@ from portraitlib import photo_audit
 from portraitlib.captions import read_captions, template_caption
 from portraitlib.faces import FINDERS, Face, default_encoders, encoder_for, find_faces, shrunk
 from portraitlib.photo_crop import crop_head
-from portraitlib.photo_files import NotAPhoto, Skipped, list_photos, read_photo
+from portraitlib.photo_files import MASK, NotAPhoto, Skipped, list_photos, read_photo
 from portraitlib.photo_set import IDENTIFIER, Photo, PhotoSet
 from portraitlib.settings import RANGES, UsageError, check_number
 
 CAPTION = "portrait of {identifier} man"
 PREVIEW_PX = 512  # longer side of the whole photo that is kept for showing
+LEAST_MASK = 0.01  # of the crop; a mask that leaves less was meant the other way round
 
 
 def read_photos(
@@ -40,7 +41,8 @@ def read_photos(
 ) -> PhotoSet:
     """Make a person's photos ready: upright, sRGB, without metadata, cropped about the head.
 
-    folder: JPEG, PNG, WebP, TIFF and (with pillow-heif) HEIC files lie directly in it.
+    folder: JPEG, PNG, WebP, TIFF and (with pillow-heif) HEIC files lie directly in it. Beside
+        `name.jpg` may lie `name-masklabel.png`, of the same size: white is what a training counts.
     size_px: side of the crops; `model.preset.size_px`. None is enlarged more than 1.5 times.
     identifier: the word that will mean the person.
     caption: for photos without `name.txt` and row in `metadata.jsonl`; {identifier} stands in it.
@@ -66,7 +68,8 @@ def read_photos(
             skipped.append(Skipped(path.name, str(reason)))
             continue
         number = chosen.get(path.name)
-        photos.append(prepare_photo(path.name, image, size_px, notes, number, finder))
+        photo = prepare_photo(path.name, image, size_px, notes, number, finder)
+        photos.append(_masked(photo, path.with_name(path.stem + MASK)))
     captions = read_captions(home, [photo.name for photo in photos], caption, identifier)
     photos = [replace(photo, caption=captions[photo.name]) for photo in photos]
     if allow_no_face:
@@ -167,6 +170,29 @@ def _turned_hint(preview: Image.Image, finder: str | None) -> str:
             how = turn if angle == 180 else f"a quarter to the {turn}"
             return f" as it lies, but one if it is turned {how}: turn it and save it"
     return "; try one that shows the face from the front"
+
+
+def _masked(photo: Photo, path: Path) -> Photo:
+    """The photo with its mask, cut as the photo was, or a warning why a mask cannot be used."""
+    if photo.crop is None or not path.exists():
+        return photo
+    fault, mask, share = "", None, 0.0
+    try:
+        whole = read_photo(path)[0].convert("L")
+    except NotAPhoto as reason:
+        fault = str(reason)
+    else:
+        if whole.size != photo.original_size:
+            got, wanted = (f"{w}x{h} px" for w, h in (whole.size, photo.original_size))
+            fault = f"got {got}, expected {wanted} as the photo has, upright"
+        else:
+            mask = photo.crop.cut(whole, photo.image.width if photo.image else 1)
+            share = float(np.asarray(mask).mean()) / 255
+            if share < LEAST_MASK:
+                fault = "nearly black within the crop; white is what counts"
+    if fault:
+        return replace(photo, warnings=(*photo.warnings, f"its mask is not used: {fault}"))
+    return replace(photo, mask=mask, notes=(*photo.notes, f"mask: {share:.0%} of the crop counts"))
 
 
 def _allowed(photo: Photo) -> Photo:

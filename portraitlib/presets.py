@@ -22,9 +22,11 @@ SDXL_TRAINING: Mapping[str, Any] = MappingProxyType(
     {"layers": "attention", "rank": 16, "learning_rate": 1e-4, "max_train_steps": 800}
     | {"train_batch_size": 1, "crop_jitter": 0.0625, "gradient_checkpointing": True}
 )
+# No crops for `mini`: cut out of latents, they are a decibel worse than encoded by themselves, and
+# what it draws after that has lost its noses (likeness .52 in place of .79 after 100 steps).
 MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
     {"layers": "convolutions", "rank": 32, "learning_rate": 2e-3, "max_train_steps": 400}
-    | {"train_batch_size": 4, "crop_jitter": 0.05, "gradient_checkpointing": False}
+    | {"train_batch_size": 4, "crop_jitter": 0.0, "gradient_checkpointing": False}
 )
 
 

@@ -194,9 +194,10 @@ class DreamBooth:
         None weighs all alike.
     noise_offset: noise of a whole channel, for darker and lighter pictures.
     prior_loss_weight: what the class images' loss counts beside that of the photos.
-    caption_dropout: the share of captions left empty, which keeps guidance working.
+    caption_dropout: the share of captions left empty. What stays of the person under no caption is
+        what guidance pushes away from, so it costs likeness.
     crop_jitter: each time that a photo is seen its crop lies elsewhere, by up to this share of the
-        side.
+        side; for photos that were read larger than the model's pictures by as much.
     gradient_checkpointing: less memory, a third slower.  compile: torch.compile of the UNet.
     precision: number type of the forward pass; None is that of the model.
     seed: order, crops, noise and time steps follow from it and the number of the step.
@@ -221,10 +222,10 @@ class DreamBooth:
     lr_warmup_steps: int = 20
     optimizer: str = "adamw"
     weight_decay: float = 0.01
-    snr_gamma: float | None = 5.0
+    snr_gamma: float | None = None
     noise_offset: float = 0.0
     prior_loss_weight: float = 1.0
-    caption_dropout: float = 0.1
+    caption_dropout: float = 0.0
     crop_jitter: float | None = None
     gradient_checkpointing: bool | None = None
     compile: bool = False
@@ -236,7 +237,7 @@ class DreamBooth:
         optional = {each.name for each in fields(self) if each.default is None}
         for name in (each.name for each in fields(self)):
             value = getattr(self, name)
-            if value is None and name in optional | {"snr_gamma"}:
+            if value is None and name in optional:
                 continue
             if name in RANGES:
                 object.__setattr__(

@@ -151,7 +151,7 @@ def sweep(
     how the condition holds (`scale`, `start`, `end`, `guess_mode`) share the steps in which they
     are alike, with the pixels of single calls; seeds that follow each other make one batch, which
     agrees with single calls up to rounding, as in `text_to_image`.
-    `on_step(done, total)` is called after every such call.
+    `on_step(done, total)` is called whenever cells are finished.
 
     All settings are checked before the first picture is made. A combination that fails then is
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
@@ -169,6 +169,8 @@ def sweep(
     ...               vary={"num_inference_steps": [5, 25], "guidance_scale": [1.0, 5.0]})
     >>> table.select(guidance_scale=5.0).portraits      # two portraits: 5 and 25 steps
     """
+    if not callable(function):
+        raise UsageError(f"function: got {shown(function)}, expected one such as pl.text_to_image")
     varied_inputs = [name for name in vary if name in inspect.signature(function).parameters]
     held = bind_call(function, (model, *inputs), settings, later=varied_inputs)
     values = _checked(vary, setting_names(held))
@@ -207,15 +209,16 @@ def _run_cells(
     missing = [cell for cell in range(len(calls)) if cell not in outcomes]
     clock = _Clock(len(missing), store is not None)
     for block in make_blocks(function, held, combinations, calls, missing):
-        for cell, outcome in draw_block(function, block, calls):
-            outcomes[cell] = outcome
+        for finished in draw_block(function, block, calls):
+            outcomes |= finished
             if store is not None:
-                row = _row(combinations[cell], outcome)
-                store.keep(row.settings, row.portraits, row.error)
+                for cell, outcome in finished.items():
+                    row = _row(combinations[cell], outcome)
+                    store.keep(row.settings, row.portraits, row.error)
                 store.write(combinations)
-        clock.tick(sum(map(len, block)))
-        if on_step is not None:
-            on_step(len(outcomes), len(calls))
+            clock.tick(len(finished))
+            if on_step is not None:
+                on_step(len(outcomes), len(calls))
     if store is not None:
         store.write_page(combinations)
     return [outcomes[cell] for cell in range(len(calls))]
@@ -276,8 +279,9 @@ def _score_rows(scores: Measurement, table: SweepTable) -> list[dict[str, Any]]:
 
 def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dict[str, list[Any]]:
     """Return the values as lists, or raise `UsageError` with what is wrong about them."""
-    if not vary:
-        raise UsageError('vary: got nothing, expected e.g. {"num_inference_steps": [5, 10, 20]}')
+    if not vary or not isinstance(vary, Mapping):
+        got = shown(vary) if vary else "nothing"
+        raise UsageError(f'vary: got {got}, expected e.g. {{"num_inference_steps": [5, 10, 20]}}')
     checked: dict[str, list[Any]] = {}
     for name, given in vary.items():
         check_name(name, tuple(names))

@@ -6,7 +6,7 @@ follow each other and make one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,11 +22,10 @@ Arguments = Mapping[str, Any]
 class _Growing:
     """A block that cells are still added to.
 
-    kin: what its variants share.  others: the varied values that are the same in all its cells.
+    others: the varied values that are the same in all its cells.
     rows: seed -> the variants' own values and the cells that have them.
     """
 
-    kin: Hashable
     others: list[Any]
     rows: dict[int | None, list[tuple[list[Any], int]]] = field(default_factory=dict)
 
@@ -55,11 +54,10 @@ def make_blocks(
         seed = chosen.pop("seed", None) if batched else None
         own = [value for name, value in chosen.items() if owners[name] == argument]
         others = [value for name, value in chosen.items() if owners[name] != argument]
-        kin = variants.kin(calls[cell][variants.argument]) if variants else None
-        alike = (b for b in blocks if b.kin == kin and all(map(same, b.others, others)))
+        alike = (b for b in blocks if all(map(same, b.others, others)))
         block = next(alike, None)
         if block is None:
-            blocks.append(block := _Growing(kin, others))
+            blocks.append(block := _Growing(others))
         block.rows.setdefault(seed, []).append((own, cell))
     return [part for block in blocks for part in _batches(block, together, calls)]
 
@@ -88,41 +86,42 @@ def _batches(block: _Growing, together: Together, calls: Sequence[Arguments]) ->
 
 def draw_block(
     function: Callable[..., list[Portrait]], block: Block, calls: Sequence[Arguments]
-) -> Iterator[tuple[int, list[Portrait] | Exception]]:
-    """What came of each cell of a block; in one call, or apart if that fails."""
-    if sum(map(len, block)) > 1:
+) -> Iterator[dict[int, list[Portrait] | Exception]]:
+    """What came of the cells of a block, as they are finished; what one call cannot draw, apart."""
+    waiting = dict.fromkeys(cell for row in block for cell in row)
+    if len(waiting) > 1:
         try:
-            drawn = _draw_together(function, block, calls)
+            for drawn in _draw_together(function, block, calls):
+                for cell in drawn:
+                    del waiting[cell]
+                yield dict(drawn)
         except Exception:  # one cell may be the cause, so each is tried by itself
-            drawn = {}
-        if drawn:
-            yield from drawn.items()
-            return
-    for cell in (cell for row in block for cell in row):
+            pass
+    for cell in waiting:
         try:
-            yield cell, list(function(**calls[cell]))
+            yield {cell: list(function(**calls[cell]))}
         except Exception as failure:  # whatever happened in one cell, the others are still wanted
-            yield cell, failure
+            yield {cell: failure}
 
 
 def _draw_together(
     function: Callable[..., list[Portrait]], block: Block, calls: Sequence[Arguments]
-) -> dict[int, list[Portrait]]:
-    """The portraits of every cell, from one call."""
+) -> Iterator[dict[int, list[Portrait]]]:
+    """The portraits of every cell, from one call, a column of the block at a time."""
     arguments = dict(calls[block[0][0]])
     count = arguments["sampling"].num_images
     if len(block) > 1:
         whole = replace(arguments["sampling"], num_images=count * len(block))
         arguments["sampling"] = whole
     variants = TOGETHER[function].variants
+    columns: Iterable[tuple[int, list[Portrait]]]
     if variants is None:
-        columns = [function(**arguments)]
+        columns = enumerate([function(**arguments)])
     else:
-        del arguments[variants.argument]
-        arguments[variants.many] = [calls[cell][variants.argument] for cell in block[0]]
-        columns = variants.draw(**arguments)
-    return {
-        cell: portraits[index * count : (index + 1) * count]
-        for index, row in enumerate(block)
-        for cell, portraits in zip(row, columns, strict=True)
-    }
+        many = [calls[cell][variants.argument] for cell in block[0]]
+        columns = variants.draw(**{**arguments, variants.argument: many})
+    for number, portraits in columns:
+        yield {
+            row[number]: portraits[index * count : (index + 1) * count]
+            for index, row in enumerate(block)
+        }

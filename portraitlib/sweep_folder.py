@@ -212,8 +212,8 @@ class SweepFolder:
             row = self.rows[self.about.address(settings)]
             own = {name: labels[name][_key(value, name)] for name, value in settings.items()}
             scores = row.get("scores") or [{} for _ in row["files"]]
-            captions = [[f"{n} {label(v)}" for n, v in each.items()] for each in scores]
-            cells.append(Cell(own, row["files"], captions, row["error"]))
+            told_scores = [{n: _score(v) for n, v in each.items()} for each in scores]
+            cells.append(Cell(own, row["files"], told_scores, row["error"]))
         varied = {name: list(texts.values()) for name, texts in labels.items()}
         held = {name: value for name, value in self.about.held.items() if value not in (None, "")}
         told = ", ".join(f"{name} {label(value)}" for name, value in held.items())
@@ -246,13 +246,21 @@ def _labels(name: str, values: Sequence[Any]) -> dict[str, str]:
     return found
 
 
+def _score(value: Any) -> str:
+    """A figure as it stands under a picture: "0.71", "52.5", "-" where there is none."""
+    if not isinstance(value, float):
+        return label(value)
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
 def label(value: Any, name: str = "") -> str:
-    """A setting or a score in a few words."""
+    """A setting in a few words."""
     value = plain(value, name)
     if isinstance(value, dict):
-        told = [
-            str(value[key]) for key in ("name", "kind", "file", "image", "array") if value.get(key)
-        ]
+        if value.get("kind") and value.get("settings"):  # a condition, by what it was made with
+            made = (f"{part} {label(number)}" for part, number in value["settings"].items())
+            return ", ".join([value["kind"], *made])
+        told = [str(value[key]) for key in TOLD if value.get(key)]
         added = value.get("adapter")  # of a Model: what was learnt on top of it, and how much
         if isinstance(added, list):
             told += [f"{each['identifier'] or each['hash'][:8]} {each['scale']}" for each in added]

@@ -19,12 +19,22 @@ PAGE = "index.html"
 OWN_STYLE = """
 body { max-width: none; }
 .grid-of-cells { overflow-x: auto; display: block; }
-.grid-of-cells th { font-weight: 600; padding: .3rem .6rem; text-align: left; max-width: 14rem; }
+.grid-of-cells th { font-weight: 600; padding: .3rem .9rem .3rem 0; text-align: left;
+  vertical-align: top; max-width: 14rem; }
+.grid-of-cells .above { display: none; }
+.grid-of-cells .above span { position: sticky; left: 0; display: inline-block;
+  max-width: calc(100vw - 2.5rem); }
 .grid-of-cells td { border: 0; padding: .2rem .6rem .6rem 0; vertical-align: top; }
 .grid-of-cells td + td { text-align: left; padding-right: .6rem; }
 .cell { display: flex; gap: .4rem; }
 .cell figure { min-width: 8rem; }
+.cell dl { display: grid; grid-template-columns: 1fr auto; gap: 0 .5rem; margin: 0;
+  line-height: 1.35; }
+.cell dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; color: var(--ink); }
 .error { color: var(--accent); max-width: 14rem; }
+@media (max-width: 45rem) { .grid-of-cells .above { display: table-row; }
+  .grid-of-cells .beside { display: none; } .grid-of-cells th { max-width: none; }
+  .cell figure { width: 9.5rem; } .cell dl { font-size: .8rem; } }
 """
 
 
@@ -32,12 +42,12 @@ body { max-width: none; }
 class Cell:
     """One cell of the grid: a PNG beside the page for each portrait, or why there is none.
 
-    settings: the varied ones.  captions: what stands under each picture, one line each.
+    settings: the varied ones.  scores: what stands under each picture, name and number.
     """
 
     settings: Mapping[str, Any]
     files: Sequence[str]
-    captions: Sequence[Sequence[str]]
+    scores: Sequence[Mapping[str, str]]
     error: str | None = None
 
 
@@ -64,7 +74,7 @@ def write_page(
         inside = [cell for cell in cells if here.items() <= cell.settings.items()]
         if not inside:
             continue
-        heading = ", ".join(f"{name} {value}" for name, value in here.items())
+        heading = ", ".join(_label(name, value) for name, value in here.items())
         page.append(f"<section><h2>{escape(heading)}</h2>" if heading else "<section>")
         page += _grid(inside, varied, down[0] if down else None, across)
         page.append("</section>")
@@ -84,11 +94,17 @@ def _grid(
 ) -> Iterable[str]:
     """A table with the values of two settings at its edges."""
     yield '<table class="grid-of-cells"><thead><tr>'
-    yield "<th></th>" if down else ""
+    yield '<th class="beside"></th>' if down else ""
     yield "".join(f"<th>{escape(_label(across, value))}</th>" for value in varied[across])
     yield "</tr></thead><tbody>"
     for value in varied[down] if down else [""]:
-        yield f"<tr><th>{escape(_label(down, value))}</th>" if down else "<tr>"
+        if down:
+            name, columns = escape(_label(down, value)), len(varied[across])
+            # On a narrow screen the name stands above its row.
+            yield f'<tr class="above"><th colspan="{columns}"><span>{name}</span></th></tr>'
+            yield f'<tr><th class="beside">{name}</th>'
+        else:
+            yield "<tr>"
         row = [cell for cell in cells if down is None or cell.settings[down] == value]
         for column in varied[across]:
             found = [cell for cell in row if cell.settings[across] == column]
@@ -102,9 +118,13 @@ def _cell(cell: Cell) -> str:
         return f'<p class="error">{escape(cell.error)}</p>'
     name = escape(", ".join(f"{key} {value}" for key, value in cell.settings.items()))
     figures = []
-    for file, caption in zip(cell.files, cell.captions, strict=True):
-        link, lines = escape(file), "<br>".join(map(escape, caption))
-        below = f"<figcaption>{lines}</figcaption>" if lines else ""
+    for file, scores in zip(cell.files, cell.scores, strict=True):
+        link = escape(file)
+        lines = "".join(
+            f"<dt>{escape(what.replace('_', ' '))}</dt><dd>{escape(number)}</dd>"
+            for what, number in scores.items()
+        )
+        below = f"<figcaption><dl>{lines}</dl></figcaption>" if lines else ""
         figures.append(
             f'<figure><a href="{link}"><img loading="lazy" src="{link}" alt="{name}"></a>'
             f"{below}</figure>"

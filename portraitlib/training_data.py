@@ -179,18 +179,23 @@ def prepare_data(
     size_px = model.preset.size_px
     latent_px = model.pipeline.vae_scale_factor
     assert settings.crop_jitter is not None
-    side_px = latent_px * round(size_px * (1 + settings.crop_jitter) / latent_px)
+    # Photos are never enlarged: crops move in what photos show beyond the model's own size.
+    largest_px = min(image.width for image in photos.images)
+    wanted = round(size_px * (1 + settings.crop_jitter) / latent_px)
+    side_px = max(size_px, latent_px * min(wanted, largest_px // latent_px))
     captions = instance_captions(photos, settings)
     of_class = class_images.prompt if class_images else settings.class_prompt
     texts = tuple(dict.fromkeys([*captions, *([of_class] if of_class else [])]))
     shown = _photo_pictures(model, photos, side_px, [texts.index(each) for each in captions])
+    shown = replace(shown, masks=_masks(photos, shown.means))
     prior = None
     if of_class and class_images:
         plain = [_fitted(image, size_px) for image in class_images]
         sizes = [_whole(size_px)] * len(plain)
         prior = _encoded(model, plain, [texts.index(of_class)] * len(plain), sizes)
     elif of_class:  # the photos again, called what they are one of
-        prior = replace(shown, texts=torch.full_like(shown.texts, texts.index(of_class)))
+        names = torch.full_like(shown.texts, texts.index(of_class))
+        prior = replace(shown, texts=names, masks=None)
     return TrainingData(shown, prior, texts, size_px // latent_px)
 
 
@@ -252,6 +257,17 @@ def _photo_pictures(model: Model, photos: PhotoSet, side_px: int, texts: list[in
         corner = [round(each * factor) for each in told["crops_coords_top_left"]]
         sizes.append([*told["original_size"], *corner, *[model.preset.size_px] * 2])
     return _encoded(model, plain, texts, sizes, model.pipeline.vae_scale_factor)
+
+
+def _masks(photos: PhotoSet, latents: torch.Tensor) -> torch.Tensor | None:
+    """What the loss counts of each photo's latents; None where no photo has a mask."""
+    if not any(photo.mask for photo in photos):
+        return None
+    height, width = latents.shape[-2:]
+    whole = Image.new("L", (width, height), 255)
+    rows = [(p.mask or whole).resize((width, height), Image.Resampling.BOX) for p in photos]
+    values = np.stack([np.asarray(row, dtype=np.float32) / 255 for row in rows])
+    return torch.from_numpy(values)[:, None].to(latents.device)
 
 
 def _encoded(

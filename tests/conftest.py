@@ -1,9 +1,10 @@
-"""What several test files share: the embedded model, a photograph, a throwaway notebook."""
+"""What several test files share: the embedded model, what steers it, a photograph, a notebook."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,51 @@ def mini():
     return pl.load_model("mini", device="cpu")
 
 
+def write_controlnet(folder: Path, unet, seed: int) -> Path:
+    """A ControlNet that does something: seeded numbers where training would begin from zeros."""
+    import torch
+
+    from portraitlib.mini.controlnet import new_controlnet
+
+    controlnet = new_controlnet(unet)
+    generator = torch.Generator().manual_seed(seed)
+    for name, weights in controlnet.named_parameters():
+        if name.startswith(("controlnet_", "controlnet_cond_embedding.conv_out")):
+            weights.data = 0.1 * torch.randn(weights.shape, generator=generator)
+    controlnet.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def controlnets(mini, tmp_path_factory) -> list[Path]:
+    """The folders of two ControlNets that differ."""
+    home = tmp_path_factory.mktemp("controlnets")
+    return [write_controlnet(home / str(seed), mini.pipeline.unet, seed) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="session")
+def steered(mini, controlnets):
+    """The embedded model with the first of these as its own."""
+    preset = replace(mini.preset, controlnet_source=str(controlnets[0]))
+    return replace(mini, preset=preset, controlnets={})
+
+
+@pytest.fixture(scope="session")
+def shots():
+    """Photos of the drawn subject, 64 x 64."""
+    import portraitlib as pl
+
+    return pl.subject_photos(size_px=64)
+
+
+@pytest.fixture(scope="session")
+def edges(shots):
+    """The canny edges of the first of them."""
+    import portraitlib as pl
+
+    return pl.canny(shots[0])
+
+
 @pytest.fixture(scope="session")
 def astronaut() -> Image.Image:
     """A photograph of a person, 512 x 512, without strings (NASA, public domain)."""
@@ -71,7 +117,7 @@ def three_photos():
 
     import portraitlib as pl
 
-    photos = pl.subject_photos()
+    photos = pl.subject_photos(size_px=120)  # with a margin in which crops can move
     places = ("in a forest", "on a beach", "in a city")
     named = [
         replace(photo, caption=f"portrait of jrdnpl man {place}")

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import portraitlib as pl
-from portraitlib import address, batch, execution, gallery
+from portraitlib import address, batch, execution, gallery, runs
 from portraitlib.settings import UsageError
 
 SLEEP = """
@@ -84,7 +84,7 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(
 
 def test_fitting_parameters_pass(tmp_path, write_notebook):
     notebook = write_notebook(tmp_path / "01_tiny.ipynb")
-    execution.check_parameters(notebook, {"seed": 3, "scale": 2, "names": ["b"]})
+    runs.check_parameters(notebook, {"seed": 3, "scale": 2, "names": ["b"]})
 
 
 # --- the demo ------------------------------------------------------------------------------------

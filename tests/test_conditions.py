@@ -94,7 +94,17 @@ def test_soft_edges_and_lines_lie_where_canny_edges_lie(astronaut, kind):
     assert 0 < len(np.unique(soft)) <= 256 and soft.max() == 255
 
 
+def test_only_canny_edges_have_thresholds_to_lower():
+    blank = Image.new("RGB", (64, 64), "white")
+    with pytest.raises(pl.UsageError, match="try lower thresholds or a picture that shows"):
+        pl.canny(blank)
+    with pytest.raises(pl.UsageError, match="blur_px=1.0; try a picture that shows something"):
+        pl.make_condition(blank, "soft edges")
+
+
 def test_an_unknown_kind_or_setting_is_told_what_comes_near(photo):
+    with pytest.raises(pl.UsageError, match="kind: got None, expected one of 'canny', 'soft"):
+        pl.make_condition(photo, None)
     with pytest.raises(pl.UsageError, match="did you mean 'canny'"):
         pl.make_condition(photo, "cany")
     with pytest.raises(pl.UsageError, match="expected one of 'canny', 'soft edges'"):

@@ -16,18 +16,22 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 # From the bottom up. A module imports its own row and the rows above it in this list.
 LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
-    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt"),
+    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "repository")
+    + ("progress",),
     ("sheet", "show", "adapter_files", "adapters", "adapter_weights", "models", "captions")
     + ("photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery")
+    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery_table", "gallery")
     + ("class_audit", "class_cache", "class_set"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
     + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
-    + ("appearance", "estimates", "fidelity", "likeness"),
-    ("execution", "batch", "studio", "cli"),
+    + ("appearance", "estimates", "fidelity", "likeness", "scores"),
+    ("film", "film_choice", "film_sheet"),
+    ("training_file", "training_command"),
+    ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
+    + ("batch_runs", "batch", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
@@ -36,8 +40,10 @@ TORCHLESS = (
     *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
-    *("estimates", "fidelity", "likeness", "run_lock", "interrupt"),
-    *("class_audit", "class_cache", "class_set"),
+    *("estimates", "fidelity", "likeness", "run_lock", "interrupt", "cost", "runs", "execution"),
+    *("class_audit", "class_cache", "class_set", "scores", "progress"),
+    *("training_file", "training_command"),
+    *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
 )
 HEAVY = (
     "torch",

@@ -13,7 +13,7 @@ import nbformat
 import papermill
 import pytest
 
-from portraitlib import address, batch, execution
+from portraitlib import address, batch, execution, runs
 from portraitlib.gallery import opening_words
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -163,7 +163,7 @@ def test_outputs_are_those_of_the_embedded_model(name):
 @each_notebook
 def test_the_demo_knows_the_notebook_and_its_parameters(name):
     parameters = {**batch.DEMO[name], "output_dir": "results"}
-    execution.check_parameters(FOLDER / f"{name}.ipynb", parameters)
+    runs.check_parameters(FOLDER / f"{name}.ipynb", parameters)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_the_weights_are_safetensors_and_at_most_40_mb():
 
 
 def test_every_dependency_has_a_tested_version():
-    assert needed("notebooks", "photos", "dev") <= set(pins())
+    assert needed("notebooks", "photos", "ray", "dev") <= set(pins())
 
 
 def test_the_stand_in_for_opencv_has_the_same_version():

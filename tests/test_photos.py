@@ -12,7 +12,7 @@ from test_photo_files import SECRETS, photo_with_secrets
 import portraitlib as pl
 from portraitlib import cli
 from portraitlib.captions import read_captions
-from portraitlib.faces import ENCODERS, FINDERS, Face, default_encoders, find_faces
+from portraitlib.faces import ENCODERS, Face
 from portraitlib.photo_audit import find_duplicates, find_strangers, is_crowd, judge_set, look_hash
 from portraitlib.photo_crop import LARGEST_FACTOR, crop_head
 from portraitlib.photo_files import list_photos
@@ -354,51 +354,3 @@ def test_held_out_photos_are_spread_over_the_set(mixed):
     for count in (0, 5):
         with pytest.raises(pl.UsageError, match=f"hold_out: got {count}, expected 1 to 4"):
             mixed.hold_out(count)
-
-
-# --- faces ---------------------------------------------------------------------------------------
-
-
-def test_photographs_and_drawings_each_have_their_finder(astronaut):
-    (face,), finder = find_faces(astronaut)
-    assert finder.name == "dlib"
-    assert np.hypot(*np.subtract(face.landmarks["nose"], (225, 137))) < 20
-    drawing = next(iter(draw_shots()))[1]
-    (face,), finder = find_faces(drawing)
-    assert finder.name == "mini" and finder.made_for == "drawn portraits"
-
-
-def test_the_same_photo_changed_stays_the_same_person(astronaut):
-    encoder = ENCODERS["dlib"]
-    changed = [
-        astronaut,
-        astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        ImageEnhance.Brightness(astronaut).enhance(0.5),
-        astronaut.resize((256, 256)).resize((512, 512)),
-        turned(astronaut, 15),
-    ]
-    faces = [(picture, find_faces(picture, "dlib")[0][0]) for picture in changed]
-    points = encoder.embed(faces)
-    distances = np.linalg.norm(points - points[0], axis=1)
-    assert distances.max() < encoder.near
-
-
-@pytest.mark.parametrize("encoder", default_encoders(), ids=lambda encoder: encoder.name)
-def test_every_encoder_knows_strangers_and_the_finder_of_its_faces(encoder):
-    strangers = encoder.strangers(())
-    assert strangers.dtype == np.float32 and np.isfinite(strangers).all() and len(strangers) >= 20
-    apart = np.linalg.norm(strangers[:, None] - strangers[None], axis=2)
-    assert np.median(apart[np.triu_indices(len(strangers), 1)]) > encoder.far
-    assert FINDERS[encoder.finder].made_for == encoder.made_for
-    assert encoder.embed([]).shape == (0, strangers.shape[1])
-
-
-def test_without_dlib_photographs_say_what_to_install(astronaut, monkeypatch):
-    import sys
-
-    from portraitlib import faces_dlib
-
-    monkeypatch.setitem(sys.modules, "dlib", None)
-    faces_dlib._dlib.cache_clear()
-    with pytest.raises(pl.UsageError, match=r'dlib is not installed; try pip install "portraitlib'):
-        find_faces(astronaut)

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from portraitlib.portrait import Portrait
-from portraitlib.settings import Sampling, UsageError
+from portraitlib.settings import Control, Sampling, UsageError
 from portraitlib.sweep import sweep
 
 PRESET = Sampling()
+CONTROL = Control()
 
 
 def draw(model, prompt, sampling=PRESET, *, strength=0.5, on_step=None):
@@ -144,6 +145,7 @@ def test_arguments_out_of_range_are_refused_before_anything_runs(strength):
     ("vary", "says"),
     [
         ({}, "got nothing"),
+        (["seed"], r"vary: got \['seed'\], expected e.g. {"),
         ({"num_inference_step": [5]}, "'num_inference_step': did you mean num_inference_steps"),
         ({"zebra": [5]}, "expected one of model, prompt, sampling, strength"),
         ({"seed": []}, "seed: got no values"),
@@ -155,6 +157,29 @@ def test_arguments_out_of_range_are_refused_before_anything_runs(strength):
 def test_mistakes_in_what_to_vary_are_named(vary, says):
     with pytest.raises(UsageError, match=says):
         sweep(draw, None, "a man", vary=vary)
+
+
+def test_a_function_by_its_name_is_told():
+    with pytest.raises(UsageError, match="function: got 'text_to_image', expected one such as"):
+        sweep("text_to_image", None, "a man", vary={"seed": [0]})
+
+
+def test_diffusers_names_are_answered_with_ours_and_a_condition_is_no_record():
+    from portraitlib.conditions import Condition
+
+    def steer(model, condition, sampling=PRESET, control=CONTROL):
+        raise AssertionError
+
+    edges = Condition(Image.new("RGB", (8, 8)), "canny", {"low_threshold": 100.0})
+    wrong = {
+        "controlnet_conditioning_scale": "did you mean scale?",
+        "control_guidance_end": "did you mean end?",
+        "width": "did you mean size_px?",
+        "kind": "unknown setting 'kind'",
+    }
+    for name, says in wrong.items():
+        with pytest.raises(UsageError, match=says):
+            sweep(steer, None, edges, vary={name: [1]})
 
 
 def test_a_held_setting_with_an_unknown_name_is_named():

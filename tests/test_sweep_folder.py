@@ -182,7 +182,7 @@ def test_the_page_is_a_labelled_grid_that_needs_no_network_and_no_script(tmp_pat
     assert all((tmp_path / link).is_file() for link in page.links)
     assert not re.search(r"(src|href)=.?http|url\(|@import", text.replace(escape(evil), ""))
     assert all(f"seed: {seed}" in page.text for seed in (0, 1))
-    assert "strength 0.2" in page.text
+    assert "strength: 0.2" in page.text
 
 
 def test_scores_stand_under_the_pictures_and_in_the_json(tmp_path, mini):
@@ -194,7 +194,9 @@ def test_scores_stand_under_the_pictures_and_in_the_json(tmp_path, mini):
     rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
     sharpness = [score["sharpness"] for row in rows for score in row["scores"]]
     assert sharpness == [row["sharpness"] for row in scores.rows]
-    assert f"sharpness {sharpness[3]:.3g}" in Page((tmp_path / "index.html").read_text()).text
+    page = Page((tmp_path / "index.html").read_text())
+    told = f"{sharpness[3]:.2f}" if sharpness[3] < 10 else f"{sharpness[3]:.1f}"
+    assert page.tags.count("dd") == 8 and f"sharpness{told}" in page.text
     with pytest.raises(UsageError, match="scores: got 4 rows, expected those of"):
         table.select(guidance_scale=1.0).save(tmp_path / "part", scores=scores)
     again = sweep(pl.text_to_image, mini, "a man", quick, vary=vary, folder=tmp_path)
@@ -202,6 +204,15 @@ def test_scores_stand_under_the_pictures_and_in_the_json(tmp_path, mini):
     with pytest.raises(UsageError, match="another sweep .revision"):
         other = replace(mini, revision="sha256:0")
         sweep(pl.text_to_image, other, "a man", quick, vary=vary, folder=tmp_path)
+
+
+def test_a_condition_is_named_by_what_it_was_made_with(tmp_path):
+    picture = pl.subject_photos(size_px=64)[0]
+    made = [pl.canny(picture, 50, 100), pl.canny(picture, 100, 200)]
+    sweep(draw, None, "a man", vary={"image": made}, folder=tmp_path)
+    page = Page((tmp_path / "index.html").read_text())
+    assert "image: canny, low_threshold 50, high_threshold 100" in page.text
+    assert "sha256" not in page.text
 
 
 def test_a_long_sweep_says_how_long_it_will_take(monkeypatch, tmp_path):

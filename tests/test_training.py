@@ -93,10 +93,13 @@ def test_the_card_counts_the_steps_behind_the_weights_that_a_training_began_at(t
     def note(steps: int, loss: float) -> dict:
         return {"steps": steps, "curve": [{"step": 0, "loss": 1.0}, {"step": steps, "loss": loss}]}
 
-    (tmp_path / BEFORE).write_text(json.dumps({"denoiser": note(500, 0.5), "text": note(90, 0.1)}))
-    (tmp_path / "denoiser").mkdir()
+    before = {"denoiser": note(500, 0.5), "text": note(90, 0.1), "controlnet": note(70, 0.2)}
+    (tmp_path / BEFORE).write_text(json.dumps(before))
     new = {"step": 100, "curve": [{"step": 0, "loss": 0.6}, {"step": 100, "loss": 0.4}]}
-    (tmp_path / "denoiser" / "note.json").write_text(json.dumps(new))
+    for stage in ("denoiser", "controlnet"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "note.json").write_text(json.dumps(new))
     training = read_training(tmp_path)
     assert training["denoiser"]["steps"] == 600 and training["text"] == note(90, 0.1)
+    assert training["controlnet"]["steps"] == 100  # it always begins at nothing
     assert [row["step"] for row in training["denoiser"]["curve"]] == [0, 500, 500, 600]

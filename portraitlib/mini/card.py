@@ -3,7 +3,8 @@
     python -m portraitlib.mini.card --state runs/mini
 
 measures the pipeline, draws the card's pictures and writes `MODEL_CARD.md`; with `--keep` the
-figures are those of the last time.
+figures are those of the last time. What edges do is measured by `control_figures` alone, how a face
+is learnt by `face_figures`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from .words import STYLES
 
 HERE = Path(__file__).parent
 CARD, PICTURES = HERE / "MODEL_CARD.md", HERE / "card"
+# What was measured and how it was trained, kept so that the text can be written again.
+FIGURES, TRAINING = PICTURES / "figures.json", PICTURES / "training.json"
+CONTROL = PICTURES / "control.json"
+FACES = PICTURES / "faces.json"
+FROM_NOTHING = ("judge", "controlnet")  # what never goes on from the shipped weights
+
 # Pictures ------------------------------------------------------------------------------------
 
 
@@ -102,7 +109,8 @@ def read_training(state: Path) -> dict[str, Any]:
         note = state / stage / "note.json"
         if note.exists():
             whole = json.loads(note.read_text())
-            earlier = training.get(stage, {"steps": 0, "curve": []})
+            nothing: dict[str, Any] = {"steps": 0, "curve": []}
+            earlier = nothing if stage in FROM_NOTHING else training.get(stage, nothing)
             done = earlier["steps"]
             every = max(1, len(whole["curve"]) // 200)
             new = [{**row, "step": done + row["step"]} for row in whole["curve"][::every]]
@@ -130,23 +138,30 @@ def make_card(weights: Path, state: Path, *, keep: bool, share: float = 1.0) -> 
     from portraitlib.models import load_model
 
     PICTURES.mkdir(exist_ok=True)
-    figures_file, training_file = PICTURES / "figures.json", PICTURES / "training.json"
     if keep:
-        figures = json.loads(figures_file.read_text())
+        figures = json.loads(FIGURES.read_text())
     else:
         figures = measure_mini(weights, share=share)
-        figures_file.write_text(json.dumps(figures, indent=1) + "\n")
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     print(summary(figures), flush=True)
-    before = json.loads(training_file.read_text()) if training_file.exists() else {}
+    before = json.loads(TRAINING.read_text()) if TRAINING.exists() else {}
     model = load_model(weights, "cpu")
     training = {**before, **read_training(state), "parameters_million": count_parameters(model)}
-    training_file.write_text(json.dumps(training) + "\n")
+    TRAINING.write_text(json.dumps(training) + "\n")
     draw_sheet(model).save(PICTURES / "sheet.png", optimize=True)
     draw_reconstructions(model, figures["size_px"]).save(
         PICTURES / "reconstructions.png", optimize=True
     )
     draw_curves(training, PICTURES / "curves.png")
-    CARD.write_text(write_text(figures, training, load_judge()[1], load_likeness()[1]))
+    write_card()
+
+
+def write_card() -> None:
+    """Write the card's text from what is stored; nothing is measured or drawn."""
+    figures, training = json.loads(FIGURES.read_text()), json.loads(TRAINING.read_text())
+    control, faces = json.loads(CONTROL.read_text()), json.loads(FACES.read_text())
+    judge, likeness = load_judge()[1], load_likeness()[1]
+    CARD.write_text(write_text(figures, training, judge, likeness, control, faces))
     print(f"wrote {CARD}", flush=True)
 
 

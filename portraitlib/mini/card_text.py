@@ -17,7 +17,7 @@ SHEET = (
     "portrait of an old woman, glasses, in a city, oil painting, dramatic",
     "girl, long hair, red hair, on a beach, anime style",
 )
-STAGES = ("autoencoder", "text", "denoiser", "judge")
+STAGES = ("autoencoder", "text", "denoiser", "judge", "controlnet")
 # What is asked of the model: (now, in the end), and how it is said.
 GOALS = {
     "psnr": (27.0, 30.0, "autoencoder, held-out drawn portraits, PSNR", "{:.1f} dB"),
@@ -147,11 +147,74 @@ def likeness_table(exam: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
+def _mean(row: dict[str, Any], form: str = "{:.2f}") -> str:
+    """A mean and its interval: ".57 (.56 to .59)"."""
+    if row["mean"] is None:
+        return ""
+    mean, low, high = (form.format(n) for n in (row["mean"], *row["interval"]))
+    return f"{mean} ({low} to {high})".replace("-0.00", "0.00")
+
+
+def control_table(control: dict[str, Any]) -> str:
+    """What edges do over all styles: at each scale, beside the world's own drawings."""
+    edges, above, words = control["edges"], control["above_chance"], control["words"]
+    arms = ("0", "0.7", "1", "drawn")
+    near = {"edges kept within 2 px, F1": "2 px", "the same within 1 px": "1 px"}
+    rows = [[what, *(_mean(edges[arm][px]["all"]) for arm in arms)] for what, px in near.items()]
+    for px in near.values():
+        found = [_mean(above[arm][px]["all"]) if arm in above else "0" for arm in arms]
+        rows.append([f"above words alone, {px}", *found])
+    said = [_mean(words[arm]["all"]["all"], "{:.1%}") for arm in arms]
+    rows.append(["what no line says, seen", *said])
+    for style in ("all", "comic book", "anime"):
+        what = "likeness, all six styles" if style == "all" else f"likeness, {style}"
+        rows.append([what, *(_mean(control["likeness"][arm][style]) for arm in arms)])
+    return _table(["what", "words alone", "scale 0.7", "scale 1", "drawn"], rows)
+
+
+def control_styles_table(control: dict[str, Any]) -> str:
+    """The same by style, at the scales that something is asked of."""
+    edges, likeness = control["edges"], control["likeness"]
+    rows = [
+        [
+            style,
+            *(_mean(edges[arm]["2 px"][style]) for arm in ("0", "1", "drawn")),
+            _mean(control["words"]["0.7"]["all"][style], "{:.0%}"),
+            *(_mean(likeness[arm][style]) for arm in ("0", "0.7")),
+        ]
+        for style in STYLES[1:]
+    ]
+    head = ["style", "edges, words alone", "edges, scale 1", "edges, drawn", "words seen, 0.7"]
+    return _table([*head, "likeness, words alone", "likeness, 0.7"], rows)
+
+
+def control_text(control: dict[str, Any]) -> str:
+    """The section on edges."""
+    free, held, drawn = (control["edges"][arm] for arm in ("0", "1", "drawn"))
+    means = {px: [row[px]["all"]["mean"] for row in (free, held, drawn)] for px in ("2 px", "1 px")}
+    way = {px: (got - least) / (most - least) for px, (least, got, most) in means.items()}
+    times = {px: got / least for px, (least, got, _) in means.items()}
+    return CONTROL_TEXT.format(
+        people=control["people"], table=control_table(control), way_2=way["2 px"],
+        way_1=way["1 px"], times_2=times["2 px"], times_1=times["1 px"],
+        styles=control_styles_table(control),
+        worst=min(held["2 px"][style]["mean"] for style in STYLES[1:]),
+    )  # fmt: skip
+
+
+def faces_text(faces: dict[str, Any]) -> str:
+    """The section on learning a face."""
+    by_words = max(person["by_words"]["likeness"] for person in faces["people"])
+    return FACES_TEXT.format(**faces, count=len(faces["people"]), most_by_words=by_words)
+
+
 def write_text(
     figures: dict[str, Any],
     training: dict[str, Any],
     judge: dict[str, Any],
     likeness: dict[str, Any],
+    control: dict[str, Any],
+    faces: dict[str, Any],
 ) -> str:
     """The whole card, in Markdown."""
     parts = training.get("parameters_million", {})
@@ -168,10 +231,46 @@ def write_text(
         asked_count=figures["obedience"]["pictures"],
         variety_count=figures["variety"]["count"],
         judge=judge_text(judge), likeness=likeness_table(likeness["exam"]),
-        people=likeness["exam"][STYLES[0]]["people"], seed=SHEET_SEED, last_seed=SHEET_SEED + 35,
+        people=likeness["exam"][STYLES[0]]["people"],
+        control=control_text(control), faces=faces_text(faces), seed=SHEET_SEED, last_seed=SHEET_SEED + 35,
     )  # fmt: skip
 
 
+CONTROL_TEXT = """\
+A ControlNet (`weights_controlnet`) reads canny edges beside the words. {people} people that nothing
+was trained on: the edges of one photorealistic shot of each, in six styles. The words say who it
+is, the style, and what no line says: skin, the colour of the hair, the mood. All else is left to
+the edges. *Words alone* is scale 0, the same words and noise without the edges. *Drawn* is the
+world's own drawing of the same person, shot and place in that style, to compare with.
+
+{table}
+
+- *Edges kept*: F1 of the picture's own canny edges against those asked for, each with another
+  within 2 or 1 px of 96. *Above words alone*: (F1 - chance) / (1 - chance), where chance is the F1
+  of words alone: any two portraits in the middle of a picture have that much in common. Three
+  times as much as words alone was asked for, which would be more than 1: at scale 1 it is
+  {times_2:.1f} times within 2 px and {times_1:.1f} times within 1 px. Of the way from words alone
+  to the world's own drawings, whose edges are not those of a photograph either, that is
+  {way_2:.0%} and {way_1:.0%}.
+- *Seen*: the share of style, skin, hair colour and mood, where asked, that the judge sees.
+- *Likeness*: 1 is another photo of the person, 0 a stranger of the same description; over the
+  pictures in which a face is found.
+
+{styles}
+
+Asked for: .60 of the edges at scale 1 (worst style: {worst:.2f}); 85 % seen at scale 0.7; likeness
+in comic book style at 0.7 above that of words alone, intervals apart. Intervals are 95 %, by
+bootstrap over people. `python -m portraitlib.mini.control_figures` measures again and renews this
+section; some minutes on two cores."""
+FACES_TEXT = """\
+{count} people that nothing was tried on, {trainings} trainings by default settings: 12 photos, 48
+class images, 400 steps of 4 of each. "portrait of jrdnpl man", 16 seeds, is then {likeness:.2f} of
+the way from strangers of the same description (0) to other photos of the person (1); the worst
+training {least_likeness:.2f}. By words alone it is {by_words:.2f} ({most_by_words:.2f} at most). A
+face is found in {faces:.0%} of the pictures; the others are not averaged. "portrait of a man"
+drifts by {drift_with:.2f} spreads with class images and by {drift_without:.2f} without, where the
+likeness is {likeness_without:.2f}. `python -m portraitlib.mini.face_figures` measures again and
+renews this section; half an hour."""
 TEXT = """\
 # mini, the embedded model
 
@@ -203,7 +302,8 @@ trained on; all figures below are of those.
 ## Training
 
 {steps}. `python -m portraitlib.mini.recipe` does it again, from nothing or from these weights;
-`python -m portraitlib.mini.judge` trains the judge.
+`python -m portraitlib.mini.judge` trains the judge, `python -m portraitlib.mini.controlnet` the
+ControlNet.
 
 ![Loss of each stage](card/curves.png)
 
@@ -256,6 +356,14 @@ that it has never seen, AUC: how often two shots of one person lie nearer than t
 {likeness}
 
 `python -m portraitlib.mini.likeness --figures` examines it again.
+
+### Held by edges
+
+{control}
+
+### A face, learnt
+
+{faces}
 
 ## Limits
 

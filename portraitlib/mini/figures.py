@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .drawings import GROUPS, HELD_OUT
 from .judge import Judge, Reading, faults, limits_of, load_judge, read
@@ -54,31 +55,53 @@ def _share(right: np.ndarray, asked: np.ndarray) -> dict[str, Any]:
 
 
 def generate(
-    model: Any, prompts: list[str], first_seed: int, *, num_inference_steps: int | None = None
+    model: Any,
+    prompts: list[str],
+    first_seed: int,
+    *,
+    num_inference_steps: int | None = None,
+    edges: list[Image.Image] | None = None,
+    scale: float = 1.0,
 ) -> np.ndarray:
     """Draw one picture a prompt, (n, size, size, 3) uint8; picture i from the noise of seed + i.
 
+    edges: one condition a prompt, which the embedded ControlNet holds to, as hard as `scale`.
     The guidance, and the number of steps where none is given, are the embedded model's own.
     """
     from portraitlib.device import seeded_generators, seeded_noise
     from portraitlib.presets import PRESETS
 
-    pipeline, preset = model.pipeline, PRESETS["mini"]
+    pipeline = model.pipeline if edges is None else _steered(model)
+    preset = PRESETS["mini"]
     cells, channels = pipeline.unet.config.sample_size, pipeline.unet.config.in_channels
     pictures = []
     for start in range(0, len(prompts), BATCH):
-        some = prompts[start : start + BATCH]
-        generators = seeded_generators(first_seed + start, len(some))
+        some = slice(start, start + BATCH)
+        generators = seeded_generators(first_seed + start, len(prompts[some]))
+        held = {"image": edges[some], "controlnet_conditioning_scale": scale} if edges else {}
         pixels = pipeline(
-            prompt=some,
+            prompt=prompts[some],
             num_inference_steps=num_inference_steps or preset.num_inference_steps,
             guidance_scale=preset.guidance_scale,
             latents=seeded_noise(generators, (channels, cells, cells), model.device, model.dtype),
             output_type="np",
+            **held,
         ).images
         pictures.append((pixels * 255).round().astype(np.uint8))
-        print(f"  {start + len(some)}/{len(prompts)} pictures", flush=True)
+        print(f"  {start + len(prompts[some])}/{len(prompts)} pictures", flush=True)
     return np.concatenate(pictures)
+
+
+def _steered(model: Any) -> Any:
+    """diffusers' own pipeline with the embedded ControlNet: one prompt and one condition each."""
+    from diffusers import ControlNetModel
+
+    from portraitlib.models import sibling_pipeline
+
+    from .controlnet import WEIGHTS
+
+    controlnet = ControlNetModel.from_pretrained(WEIGHTS, torch_dtype=model.dtype).to(model.device)
+    return sibling_pipeline(model, "StableDiffusionXLControlNetPipeline", controlnet=controlnet)
 
 
 def world_captions(first_seed: int, count: int) -> tuple[list[str], list[Look]]:
