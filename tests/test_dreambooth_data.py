@@ -26,7 +26,7 @@ def prepared(model, photos, settings, class_images=None) -> TrainingData:
 
 @pytest.fixture(scope="module")
 def data(mini, three_photos, two_men, quick) -> TrainingData:
-    return prepared(mini, three_photos, quick(), two_men)
+    return prepared(mini, three_photos, quick(crop_jitter=0.1), two_men)
 
 
 def same(one: Batch, other: Batch) -> bool:
