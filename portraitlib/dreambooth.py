@@ -79,7 +79,7 @@ def train_dreambooth(
     folder: str | Path | None = None,
     watch: Watch | None = None,
     watch_every: int = 100,
-    trackers: tuple[str, ...] = (),
+    trackers: tuple[str, ...] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Adapter:
     """Teach the model the person of the photos; the model itself stays as it is.
@@ -92,7 +92,8 @@ def train_dreambooth(
         the model as it is and the step; `film_strip` makes one. What it gives is kept in the folder
         with the adapter of that step: `read_film`. A run that goes on calls it with the untouched
         model and 0 first, and keeps nothing of that.
-    trackers: names that accelerate knows, such as "tensorboard"; they write into the folder.
+    trackers: names that accelerate knows, such as "wandb"; they write into the folder's `logs`.
+        None is TensorBoard where it is installed, () is none.
     on_step: called with a Progress every ten steps and after the last.
 
     Ctrl-C saves, then says how to go on. Out of memory halves `micro_batch_size`. A loss or weights
@@ -108,13 +109,13 @@ def train_dreambooth(
     accelerator = _accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
-        accelerator.init_trackers("training")
         tuned = tune(model, chosen)
         trainer = make_trainer(model, tuned, chosen, accelerator)
         history = _resume(place, trainer)
         describe = _describer(model, photos, chosen, class_images)
         begun = history["step"]
         if begun < history["total"]:
+            accelerator.init_trackers("training")
             trainer.data = prepare_data(model, photos, chosen, class_images)
             trainer.words = encode_captions(model, trainer.data.captions)
             reported = _Reported(run, describe, watch, watch_every, on_step)
@@ -146,14 +147,21 @@ def _identity(
         if any(photo.mask for photo in photos)
         else None,
         "captions": instance_captions(photos, settings),
+        "crops": digest([photo.conditioning for photo in photos])
+        if model.preset.knows_sizes
+        else None,
         "class_images": class_images and class_images.digest,
         **{name: value for name, value in asdict(settings).items() if name not in FREE},
     }
 
 
-def _accelerator(model: Model, place: Path, trackers: tuple[str, ...]) -> Any:
+def _accelerator(model: Model, place: Path, trackers: tuple[str, ...] | None) -> Any:
     """Processes and trackers; number types and gradients are the trainer's own."""
     from accelerate import Accelerator
+    from accelerate.utils import is_tensorboard_available
+
+    if trackers is None:
+        trackers = ("tensorboard",) if is_tensorboard_available() else ()
 
     # One process alone needs no word of the device, which could not be another one later.
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1

@@ -104,7 +104,8 @@ def _check_fit(model: Model, settings: DreamBooth, class_images: ClassImages | N
         try:
             asked = pick_dtype(model.device, model.preset.gpu_dtype, settings.precision)
         except UsageError as problem:
-            raise UsageError(f"DreamBooth.precision: {problem}") from None
+            said = str(problem).removeprefix("dtype: ")
+            raise UsageError(f"DreamBooth.precision: {said}") from None
         if asked == DTYPES["float32"] and model.dtype != asked:
             raise UsageError(
                 f"DreamBooth.precision: got 'float32' with a model in {model.dtype_name}; leave it "

@@ -14,7 +14,7 @@ from torch import nn
 
 from portraitlib.adapter_weights import copy_sharing
 from portraitlib.models import Model, quiet_loading, sibling_pipeline
-from portraitlib.settings import LAYERS, DreamBooth
+from portraitlib.settings import LAYERS, DreamBooth, UsageError
 
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")
 TEXT_PARTS = ("text_encoder", "text_encoder_2")
@@ -42,7 +42,15 @@ class Tuned:
         }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take trainable weights back, in place: another layout in memory would round otherwise."""
+        """Take trainable weights back, in place: another layout in memory would round otherwise.
+
+        Raises UsageError, and changes nothing, if one is missing.
+        """
+        if missing := sorted(self.weights.keys() - tensors.keys()):
+            raise UsageError(
+                f"checkpoint: it lacks {len(missing)} of {len(self.weights)} weights, such as "
+                f"{missing[0]}; other versions of peft or diffusers wrote it; give another folder"
+            )
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(tensors[name])

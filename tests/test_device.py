@@ -50,3 +50,13 @@ def test_noise_of_a_batch_is_the_noise_of_its_seeds():
         assert torch.equal(batch[index], devices.seeded_noise(alone, shape, cpu, torch.float32)[0])
     halves = devices.seeded_noise(devices.seeded_generators(5, 3), shape, cpu, torch.float16)
     assert torch.equal(halves, batch.half())
+
+
+def test_each_process_of_a_launch_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    picked = []
+    for place in ("0", "1", "2", "-1", ""):
+        monkeypatch.setenv("LOCAL_RANK", place)
+        picked.append(str(devices.pick_device()))
+    assert picked == ["cuda:0", "cuda:1", "cuda:0", "cuda", "cuda"]

@@ -34,7 +34,7 @@ model = pl.load_model("mini", device="cpu")
 KILLED = (
     WHAT
     + """
-STEPS, EVERY, PROOF_SYNCS = 12, 3, 5
+STEPS, EVERY, PROOF_SYNCS = 8, 2, 5
 settings = pl.DreamBooth(
     max_train_steps=STEPS, train_batch_size=1, layers="attention", rank=4, caption_dropout=0.2,
     save_every_steps=EVERY, text_learning_rate=1e-3,
@@ -83,7 +83,7 @@ draw = random.Random(int(sys.argv[2]))
 # Each of the five times that a save asks for bytes to be on the disk, in the first or the second
 # save after the proof; among them moments at random.
 plan = [{"sync": PROOF_SYNCS + count + 5 * draw.randrange(2)} for count in range(1, 6)]
-plan += [{"moment_s": draw.uniform(0, whole_s / 2)} for _ in range(15)]
+plan += [{"moment_s": draw.uniform(0, whole_s / 3)} for _ in range(15)]
 draw.shuffle(plan)
 told, ended, number = [], [], 0
 while plan:
@@ -165,8 +165,7 @@ told = []
 for name, chosen, given in (("class images", settings, others), ("held", held, None)):
     seen.clear()
     adapter = pl.train_dreambooth(
-        model, photos, chosen, given, folder=base / name, on_step=told.append,
-        trackers=("tensorboard",),
+        model, photos, chosen, given, folder=base / name, on_step=told.append
     )
     found = {"seen": seen, "hash": adapter.hash, "loss": adapter.recipe["loss"]}
     found["tensors"] = {key: value.flatten().tolist() for key, value in adapter.tensors.items()}

@@ -182,14 +182,14 @@ def test_tensorboard_shows_the_loss(mini, three_photos, quick, tmp_path):
         return [], {"likeness": 0.25}
 
     settings = quick(max_train_steps=12)
-    adapter = train(
-        *(mini, three_photos, settings, tmp_path), watch=watch, trackers=("tensorboard",)
-    )
+    adapter = train(mini, three_photos, settings, tmp_path, watch=watch)
     (file,) = (tmp_path / "logs").rglob("events*")
     events = EventAccumulator(str(file.parent)).Reload()
     losses = {each.step: each.value for each in events.Scalars("loss")}
     assert losses == pytest.approx(dict(adapter.recipe["curve"]), rel=1e-4)
     assert [each.step for each in events.Scalars("likeness")] == [0, 12]
+    train(mini, three_photos, settings, tmp_path / "none", trackers=())
+    assert not (tmp_path / "none" / "logs").exists()
 
 
 def test_a_tracker_that_is_unknown_or_missing_is_named(
