@@ -141,7 +141,7 @@ def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
     losses = []
     for start in range(0, len(batch), trainer.micro_batch_size):
         part = batch.part(slice(start, start + trainer.micro_batch_size))
-        loss = _loss(trainer, part)
+        loss = weighted_error(trainer, part)
         trainer.scaler.scale(loss).backward()
         losses.append(loss.detach())
     return torch.stack(losses).sum()
@@ -157,7 +157,7 @@ def _sum_gradients(trainer: Trainer) -> None:
         each.copy_(part.view_as(each))
 
 
-def _loss(trainer: Trainer, batch: Batch) -> torch.Tensor:
+def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
     """The weighted error of the network's answers; each sample has its own weights."""
     settings, model = trainer.settings, trainer.model
     kept = trainer.kept[batch.times]

@@ -10,7 +10,13 @@ from accelerate import Accelerator
 
 from portraitlib.training_check import fill_training
 from portraitlib.training_data import Batch, encode_captions, prepare_data
-from portraitlib.training_step import _accumulate, _loss, _snr_weights, make_trainer, rate_share
+from portraitlib.training_step import (
+    _accumulate,
+    _snr_weights,
+    make_trainer,
+    rate_share,
+    weighted_error,
+)
 from portraitlib.tuned import tune
 
 
@@ -41,7 +47,7 @@ def gradients(trainer, batch: Batch, micro_batch_size: int) -> dict[str, torch.T
 
 def loss_of(trainer, batch: Batch) -> float:
     with torch.no_grad():
-        return float(_loss(trainer, batch))
+        return float(weighted_error(trainer, batch))
 
 
 def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

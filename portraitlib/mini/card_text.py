@@ -232,7 +232,8 @@ def write_text(
         variety_count=figures["variety"]["count"],
         judge=judge_text(judge), likeness=likeness_table(likeness["exam"]),
         people=likeness["exam"][STYLES[0]]["people"],
-        control=control_text(control), faces=faces_text(faces), seed=SHEET_SEED, last_seed=SHEET_SEED + 35,
+        control=control_text(control), faces=faces_text(faces),
+        seed=SHEET_SEED, last_seed=SHEET_SEED + 35,
     )  # fmt: skip
 
 
