@@ -143,3 +143,19 @@ def quick() -> Callable[..., Any]:
 
     least = {"max_train_steps": 3, "train_batch_size": 1, "layers": "attention", "rank": 4}
     return lambda **settings: pl.DreamBooth(**{**least, **settings})
+
+
+@pytest.fixture(scope="session")
+def how_far() -> Callable[..., float]:
+    """A function that says how far two trainings came apart, as a share of what was learnt.
+
+    Not weight by weight: AdamW moves one as far for a gradient that is all rounding.
+    """
+
+    def share(got: dict[str, Any], expected: dict[str, Any]) -> float:
+        assert got.keys() == expected.keys()
+        learnt = [name for name in got if name.endswith("lora_B.weight")]  # they begin as zero
+        apart = sum(float((got[name] - expected[name]).square().sum()) for name in learnt)
+        return (apart / sum(float(expected[name].square().sum()) for name in learnt)) ** 0.5
+
+    return share

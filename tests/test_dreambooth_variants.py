@@ -111,7 +111,7 @@ def test_text_encoders_learn_by_a_lora_of_their_own(mini, three_photos, two_men,
         {"noise_offset": 0.5},
         {"lr_scheduler": "constant", "lr_warmup_steps": 0},
         {"lr_scheduler": "linear", "lr_warmup_steps": 0},
-        {"snr_gamma": None},
+        {"snr_gamma": 5.0},
         {"seed": 1},
         {"weight_decay": 5.0},
         {"crop_jitter": 0.3},
@@ -132,13 +132,12 @@ def test_each_setting_changes_what_is_learnt(mini, three_photos, quick, tmp_path
     "given", [{"gradient_checkpointing": True}, {"micro_batch_size": 1}], ids=str
 )
 def test_how_it_is_computed_changes_nothing_but_rounding(
-    mini, three_photos, two_men, quick, tmp_path, given
+    mini, three_photos, two_men, quick, how_far, tmp_path, given
 ):
     settings = quick(train_batch_size=2)
     whole = train(mini, three_photos, settings, tmp_path / "whole", two_men)
     other = train(mini, three_photos, replace(settings, **given), tmp_path / "other", two_men)
-    for name, expected in whole.tensors.items():
-        assert torch.allclose(other.tensors[name], expected, rtol=1e-3, atol=2e-5), name
+    assert how_far(other.tensors, whole.tensors) < 0.01
 
 
 def test_epochs_are_counted_in_photos(mini, three_photos):
