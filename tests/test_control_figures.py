@@ -53,8 +53,9 @@ def test_a_mean_over_people_leaves_out_what_is_no_number():
 
 
 def test_the_card_says_what_is_stored():
-    stored = [json.loads(path.read_text()) for path in (card.FIGURES, card.TRAINING, card.CONTROL)]
-    text = write_text(*stored[:2], load_judge()[1], load_likeness()[1], stored[2])
+    paths = (card.FIGURES, card.TRAINING, card.CONTROL, card.FACES)
+    figures, training, *sections = (json.loads(path.read_text()) for path in paths)
+    text = write_text(figures, training, load_judge()[1], load_likeness()[1], *sections)
     assert card.CARD.read_text() == text
 
 
