@@ -22,7 +22,7 @@ import json
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +36,12 @@ from portraitlib.execution import Say, clear_remains, keep_lost
 from portraitlib.gallery import opening_words, read_results, write_gallery, write_json
 from portraitlib.gallery_table import shown
 from portraitlib.portrait import check_writable
+from portraitlib.run_lock import hold_lock
 from portraitlib.runs import Execution, Task, read_execution
 from portraitlib.settings import UsageError
 
 ENGINES = ("local", "ray")
 TRIES = 2  # of a run whose worker is lost; a cell that raises would raise again
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ def run_batch(
     device = _priced_device(device, budget, engine)
     tasks = plan_batch([Path(each) for each in notebooks], parameters, vary)
     check_writable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with hold_lock(folder, "batch"):
         runs: dict[str, Execution] = {}
         try:
             with contextlib.closing(_engine(engine, folder, jobs, gpus)) as made:
@@ -147,26 +146,6 @@ def _priced_device(device: str | None, budget: Budget | None, engine: str) -> st
     return name
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder of a batch; raises UsageError while another batch does."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing warns there
-        yield
-        return
-    with open(folder / LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{folder}: another batch is at work there; wait for it, or try another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-
-
 # --- running -------------------------------------------------------------------------------------
 
 
@@ -189,14 +168,7 @@ def run_tasks(
     Raises UsageError if the store cannot be used; then everything is stopped.
     """
     done = {} if runs is None else runs
-    waiting: deque[Task] = deque()
-    for task in tasks:
-        kept = read_execution(store / task.name)
-        if kept is None or kept.error is not None:
-            waiting.append(task)
-        else:
-            done[task.name] = replace(kept, notebook=task.notebook)
-            say(f"{_told(task, tasks)}: stands, nothing to run")
+    waiting = _not_standing(tasks, store, done, say)
     progress = _Progress(len(waiting), say)
     active: dict[Future[Execution], Task] = {}
     with ThreadPoolExecutor(max(1, min(engine.places, len(waiting)))) as threads:
@@ -221,6 +193,21 @@ def run_tasks(
                 if task.name not in done and task not in active.values():
                     clear_remains(task, store)
     return [done[task.name] for task in tasks if task.name in done]
+
+
+def _not_standing(
+    tasks: Sequence[Task], store: Path, done: dict[str, Execution], say: Say
+) -> deque[Task]:
+    """The tasks that are to be run; the runs that stand in the store are put into `done`."""
+    waiting: deque[Task] = deque()
+    for task in tasks:
+        kept = read_execution(store / task.name)
+        if kept is None or kept.error is not None:
+            waiting.append(task)
+        else:
+            done[task.name] = replace(kept, notebook=task.notebook)
+            say(f"{_told(task, tasks)}: stands, nothing to run")
+    return waiting
 
 
 def _try_task(engine: Engine, task: Task, store: Path) -> Execution:

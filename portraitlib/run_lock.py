@@ -22,11 +22,12 @@ HELD: set[FileIO] = set()
 
 
 @contextmanager
-def hold_lock(folder: Path) -> Iterator[FileIO]:
+def hold_lock(folder: Path, what: str = "run") -> Iterator[FileIO]:
     """Make the folder if need be, and keep every other run out of it meanwhile.
 
-    Gives the open file that is the lock. Raises UsageError if another run has it, whose process
-    is named, or if the folder cannot be written to.
+    what: what the others are called, such as "batch". Gives the open file that is the lock.
+    Raises UsageError if another has it, whose process is named, or if the folder cannot be
+    written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,11 +35,11 @@ def hold_lock(folder: Path) -> Iterator[FileIO]:
         lock = FileIO(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+")
     except OSError as problem:
         raise UsageError(
-            f"{folder}: cannot be used for a run ({problem.strerror}); "
+            f"{folder}: cannot be used for a {what} ({problem.strerror}); "
             "try a folder that you may write to, on a disk with room"
         ) from None
     with lock:
-        _take(lock, folder)
+        _take(lock, folder, what)
         HELD.add(lock)
         try:
             yield lock
@@ -46,7 +47,7 @@ def hold_lock(folder: Path) -> Iterator[FileIO]:
             HELD.discard(lock)
 
 
-def _take(lock: FileIO, folder: Path) -> None:
+def _take(lock: FileIO, folder: Path, what: str) -> None:
     """Lock the file and write into it who holds it."""
     try:
         _lock(lock.fileno())
@@ -54,11 +55,11 @@ def _take(lock: FileIO, folder: Path) -> None:
         if problem.errno in TAKEN:
             holder = lock.read(200).decode(errors="replace").strip() or "not yet named"
             raise UsageError(
-                f"{folder}: another run is at work there, {holder}; wait for it, stop it, "
+                f"{folder}: another {what} is at work there, {holder}; wait for it, stop it, "
                 "or give another folder"
             ) from None
         warnings.warn(
-            f"{folder}: its disk knows no locks ({problem.strerror}); see that no second run "
+            f"{folder}: its disk knows no locks ({problem.strerror}); see that no second {what} "
             "uses it meanwhile",
             stacklevel=2,
         )

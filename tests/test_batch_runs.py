@@ -21,6 +21,7 @@ import pytest
 import portraitlib as pl
 from portraitlib import batch_runs, cli, cost, runs
 from portraitlib.batch_plan import plan_batch
+from portraitlib.run_lock import hold_lock
 from portraitlib.settings import UsageError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -270,7 +271,7 @@ def test_a_worker_that_is_lost_each_time_is_a_failed_run(tmp_path, write_noteboo
 
 def test_two_batches_do_not_share_a_folder_at_a_time(tmp_path, notebook):
     (tmp_path / "out").mkdir()
-    with batch_runs._alone(tmp_path / "out"), pytest.raises(UsageError, match="another batch"):
+    with hold_lock(tmp_path / "out", "batch"), pytest.raises(UsageError, match="another batch"):
         batch_runs.run_batch([notebook], output=tmp_path / "out", say=quiet)
 
 
