@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from portraitlib.address import cache_folder, versions
 from portraitlib.class_audit import Look, Plan, check_finder, fault_of, look_at, plan_set
 from portraitlib.class_cache import ClassCache
@@ -299,9 +301,29 @@ def read_class_images(
     home = Path(folder).expanduser()
     check_finder(finder)
     paths, skipped = list_photos(home, int(COUNT.high), "class images")
+    if not paths:
+        raise UsageError(f"{folder}: holds no pictures, expected class images; put some in")
+    good, dropped, notes = _look_over(paths, size_px, allow_no_face, finder)
+    if not good:
+        raise UsageError(_no_good(str(folder), [item.reason for item in dropped]))
+    return ClassImages(
+        prompt=prompt,
+        images=tuple(good.values()),
+        size_px=size_px,
+        names=tuple(good),
+        dropped=tuple(dropped),
+        notes=(*(f"skipped {item}" for item in skipped), *notes),
+        source=f"read from {folder}",
+    )
+
+
+def _look_over(
+    paths: Sequence[Path], size_px: int, allow_no_face: bool, finder: str | None
+) -> tuple[dict[str, Image.Image], list[Dropped], list[str]]:
+    """The good pictures by name, those that are not, and what was done to which to make it fit."""
     looks: dict[str, Look] = {}
-    images, dropped = [], []
-    notes = [f"skipped {item}" for item in skipped]
+    good: dict[str, Image.Image] = {}
+    dropped, notes = [], []
     for path in paths:
         try:
             whole, _ = read_photo(path)
@@ -317,18 +339,5 @@ def read_class_images(
         if fault := fault_of(look, looks, allow_no_face):
             dropped.append(Dropped(path.name, *fault, image))
         else:
-            looks[path.name] = look
-            images.append(image)
-    if not paths:
-        raise UsageError(f"{folder}: holds no pictures, expected class images; put some in")
-    if not images:
-        raise UsageError(_no_good(str(folder), [item.reason for item in dropped]))
-    return ClassImages(
-        prompt=prompt,
-        images=tuple(images),
-        size_px=size_px,
-        names=tuple(looks),
-        dropped=tuple(dropped),
-        notes=tuple(notes),
-        source=f"read from {folder}",
-    )
+            looks[path.name], good[path.name] = look, image
+    return good, dropped, notes
