@@ -5,27 +5,14 @@ from __future__ import annotations
 import argparse
 import glob
 import io
-import os
-import platform
 import re
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, NoReturn
 
 import portraitlib as pl
 from portraitlib.settings import UsageError
-
-BENCH_PROMPT = "portrait of a woman, curly hair, smiling, in a forest"
-# What a process of its own runs, so that nothing is warm.
-FIRST_PICTURE = """
-import portraitlib as pl
-model = pl.load_model({model!r})
-pl.text_to_image(model, {prompt!r}, pl.Sampling(num_inference_steps=25))
-"""
 
 CLUSTER = """\
 Everything is checked before anything runs. The same command again runs only what is missing or
@@ -92,45 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"portraitlib {pl.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    generate = commands.add_parser("generate", help="draw portraits of a description")
-    generate.set_defaults(run=_generate)
-    generate.add_argument("prompt", help="what the picture shows")
-    generate.add_argument("--model", metavar="NAME", help="mini, sdxl, a hub id or a folder")
-    generate.add_argument("--seed", type=int, default=0, metavar="N", help="picks the noise (0)")
-    generate.add_argument("--num-images", type=int, default=1, metavar="N", help="how many (1)")
-    generate.add_argument("--steps", type=int, metavar="N", help="denoising steps")
-    generate.add_argument(
-        "--guidance-scale", type=float, metavar="X", help="how hard the prompt pulls"
-    )
-    generate.add_argument("--size-px", type=int, metavar="N", help="width and height, pixels")
-    generate.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out")
-    generate.add_argument(
-        "--output", default="runs/portraits", metavar="FOLDER", help="(%(default)s)"
-    )
-
-    photos = commands.add_parser("photos", help="check a folder of photos, draw a contact sheet")
-    photos.set_defaults(run=_photos)
-    photos.add_argument("folder", metavar="FOLDER", help="photos of one person")
-    photos.add_argument(
-        "--size-px", type=int, default=1024, metavar="N", help="side of the crops (%(default)s)"
-    )
-    photos.add_argument(
-        "--identifier", default="jrdnpl", metavar="WORD", help="stands for the person (%(default)s)"
-    )
-    photos.add_argument(
-        "--output", default="runs/photos.png", metavar="FILE", help="the sheet (%(default)s)"
-    )
-
-    train = commands.add_parser("train", help="teach the model a face, by a settings file")
-    train.set_defaults(run=_train)
-    train.add_argument("settings", nargs="?", metavar="FILE", help="TOML; see --example")
-    train.add_argument("--model", metavar="NAME", help="in place of the file's model")
-    train.add_argument("--photos", metavar="FOLDER", help="in place of the file's photos")
-    train.add_argument("--out", metavar="FOLDER", help="in place of the file's out")
-    train.add_argument("--example", action="store_true", help="print a settings file, explained")
-    train.add_argument(
-        "--plan", metavar="PLAN", help="write a settings file for all of SDXL's weights, a big GPU"
-    )
+    _add_generate(commands)
+    _add_photos(commands)
+    _add_train(commands)
 
     demo = commands.add_parser("demo", help="run the notebooks with small settings, make a gallery")
     demo.set_defaults(run=_demo)
@@ -148,6 +99,52 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--model", default="mini", metavar="NAME", help="(%(default)s)")
     bench.add_argument("--output", default="runs/bench.json", metavar="FILE", help="(%(default)s)")
     return parser
+
+
+def _add_generate(commands: Any) -> None:
+    generate = commands.add_parser("generate", help="draw portraits of a description")
+    generate.set_defaults(run=_generate)
+    generate.add_argument("prompt", help="what the picture shows")
+    generate.add_argument("--model", metavar="NAME", help="mini, sdxl, a hub id or a folder")
+    generate.add_argument("--seed", type=int, default=0, metavar="N", help="picks the noise (0)")
+    generate.add_argument("--num-images", type=int, default=1, metavar="N", help="how many (1)")
+    generate.add_argument("--steps", type=int, metavar="N", help="denoising steps")
+    generate.add_argument(
+        "--guidance-scale", type=float, metavar="X", help="how hard the prompt pulls"
+    )
+    generate.add_argument("--size-px", type=int, metavar="N", help="width and height, pixels")
+    generate.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out")
+    generate.add_argument(
+        "--output", default="runs/portraits", metavar="FOLDER", help="(%(default)s)"
+    )
+
+
+def _add_photos(commands: Any) -> None:
+    photos = commands.add_parser("photos", help="check a folder of photos, draw a contact sheet")
+    photos.set_defaults(run=_photos)
+    photos.add_argument("folder", metavar="FOLDER", help="photos of one person")
+    photos.add_argument(
+        "--size-px", type=int, default=1024, metavar="N", help="side of the crops (%(default)s)"
+    )
+    photos.add_argument(
+        "--identifier", default="jrdnpl", metavar="WORD", help="stands for the person (%(default)s)"
+    )
+    photos.add_argument(
+        "--output", default="runs/photos.png", metavar="FILE", help="the sheet (%(default)s)"
+    )
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="teach the model a face, by a settings file")
+    train.set_defaults(run=_train)
+    train.add_argument("settings", nargs="?", metavar="FILE", help="TOML; see --example")
+    train.add_argument("--model", metavar="NAME", help="in place of the file's model")
+    train.add_argument("--photos", metavar="FOLDER", help="in place of the file's photos")
+    train.add_argument("--out", metavar="FOLDER", help="in place of the file's out")
+    train.add_argument("--example", action="store_true", help="print a settings file, explained")
+    train.add_argument(
+        "--plan", metavar="PLAN", help="write a settings file for all of SDXL's weights, a big GPU"
+    )
 
 
 def _add_batch(commands: Any) -> None:
@@ -319,75 +316,10 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-# --- bench ---------------------------------------------------------------------------------------
-
-
 def _bench(chosen: argparse.Namespace) -> None:
-    """Time what a user waits for; print a table and write it as JSON."""
-    from portraitlib.address import installed_version, versions
-    from portraitlib.faces import DRAWN, PHOTOGRAPHS, encoder_for
-    from portraitlib.gallery import write_json
-    from portraitlib.likeness import face_points
-    from portraitlib.portrait import check_writable
+    from portraitlib.bench import time_model
 
-    check_writable(Path(chosen.output).expanduser().absolute().parent)
-    model = pl.load_model(chosen.model)
-    _say(f"{model}, {os.cpu_count()} processors")
-    rows: dict[str, float] = {}
-
-    def row(name: str, seconds: float) -> None:
-        rows[name] = round(seconds, 4)
-        _say(f"  {name:<44}{seconds:9.3f} s")
-
-    def draw(count: int) -> list[pl.Portrait]:
-        sampling = pl.Sampling(num_images=count, num_inference_steps=25)
-        return pl.text_to_image(model, BENCH_PROMPT, sampling)
-
-    def control(edges: pl.Condition) -> list[pl.Portrait]:
-        sampling = pl.Sampling(num_inference_steps=25)
-        return pl.control_to_image(model, edges, BENCH_PROMPT, sampling)
-
-    row("import portraitlib", _process_s("import portraitlib") - _process_s("pass"))
-    first = FIRST_PICTURE.format(model=chosen.model, prompt=BENCH_PROMPT)
-    row("a new process to its first picture, 25 steps", _process_s(first, repeats=1))
-    draw(1)  # warm up
-    row("one picture, 25 steps", _median_s(lambda: draw(1), 3))
-    row("a batch of 8, 25 steps", _median_s(lambda: draw(8), 2))
-    if model.preset.controlnet_source:
-        edges = pl.canny(draw(1)[0], size_px=model.preset.size_px)
-        control(edges)  # warm up
-        row("one picture along edges, 25 steps", _median_s(lambda: control(edges), 3))
-    if encoder := encoder_for(DRAWN if model.preset.words else PHOTOGRAPHS):
-        images = [portrait.image for portrait in draw(8)] * 2
-        face_points(images, encoder)  # warm up
-        seconds = _median_s(lambda: face_points(images, encoder), 3) / len(images)
-        row("a face found and compared, in a batch of 16", seconds)
-    record: dict[str, Any] = {
-        "model": str(model),
-        "seconds": rows,
-        "processors": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "portraitlib": installed_version("portraitlib"),
-        "versions": versions(),
-    }
-    write_json(Path(chosen.output).expanduser(), record)
-    _say(f"written to {chosen.output}")
-
-
-def _median_s(function: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call, in seconds."""
-    times = []
-    for _ in range(repeats):
-        start_s = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start_s)
-    return median(times)
-
-
-def _process_s(code: str, repeats: int = 3) -> float:
-    """Median wall time of a fresh Python process that runs `code`, in seconds."""
-    return _median_s(lambda: subprocess.run([sys.executable, "-c", code], check=True), repeats)
+    time_model(chosen.model, Path(chosen.output).expanduser(), _say)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ LAYERS = (
     ("film", "film_choice", "film_sheet"),
     ("training_file", "training_command"),
     ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
-    + ("batch_runs", "batch", "studio", "cli"),
+    + ("batch_runs", "batch", "bench", "studio", "cli"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
