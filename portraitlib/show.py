@@ -44,7 +44,10 @@ Shown: TypeAlias = Portrait | Image.Image
 
 PANEL_PX = (350, 290)  # one panel of curves
 SHORT_NAMES = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
-COLOURS = ("#2f6f9f", "#d1495b", "#5b8c5a", "#b07d2b", "#7a5c99")
+COLOURS = (
+    *("#2f6f9f", "#d1495b", "#5b8c5a", "#b07d2b", "#7a5c99"),
+    *("#3a9d9d", "#c26b9b", "#555555"),
+)
 
 # --- pictures side by side -----------------------------------------------------------------------
 

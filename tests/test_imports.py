@@ -27,7 +27,7 @@ LAYERS = (
     ("denoise", "control", "rerun", "class_images")
     + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
-    + ("appearance", "estimates", "fidelity", "likeness", "scores"),
+    + ("appearance", "estimates", "fidelity", "likeness", "scores", "scoreboard", "ledger"),
     ("film", "film_choice", "film_sheet"),
     ("training_file", "training_command"),
     ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
@@ -41,7 +41,7 @@ TORCHLESS = (
     *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
     *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
     *("estimates", "fidelity", "likeness", "run_lock", "interrupt", "cost", "runs", "execution"),
-    *("class_audit", "class_cache", "class_set", "scores", "progress"),
+    *("class_audit", "class_cache", "class_set", "scores", "scoreboard", "ledger", "progress"),
     *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
 )
