@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -143,6 +144,26 @@ def quick() -> Callable[..., Any]:
 
     least = {"max_train_steps": 3, "train_batch_size": 1, "layers": "attention", "rank": 4}
     return lambda **settings: pl.DreamBooth(**{**least, **settings})
+
+
+@pytest.fixture(scope="session")
+def largest_file() -> Callable[[int], AbstractContextManager[None]]:
+    """A function: meanwhile no file grows beyond so many bytes, as on a disk that fills up.
+
+    Writing fails half-way; the signal that comes with it is one that Python ignores.
+    """
+    resource = pytest.importorskip("resource", reason="limits of Unix")
+
+    @contextmanager
+    def limit(size_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
 
 
 @pytest.fixture(scope="session")

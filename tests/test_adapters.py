@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
-import signal
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -388,18 +386,11 @@ def test_the_metadata_says_what_other_programs_show(lora, tmp_path):
     assert metadata["ss_base_model_version"].startswith("sdxl_")  # what AUTOMATIC1111 looks for
 
 
-def test_a_full_disk_leaves_the_old_file_whole(lora, unet_lora, tmp_path):
+def test_a_full_disk_leaves_the_old_file_whole(lora, unet_lora, tmp_path, largest_file):
     path = unet_lora.save(tmp_path / "me.safetensors")
     before = path.read_bytes()
-    old_limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old_limits[1]))  # writing stops half way
-    try:
-        with pytest.raises(pl.UsageError, match="cannot be written"):
-            lora.save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limits)
-        signal.signal(signal.SIGXFSZ, old_signal)
+    with largest_file(100_000), pytest.raises(pl.UsageError, match="cannot be written"):
+        lora.save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -297,21 +296,10 @@ def test_a_checkpoint_of_a_later_portraitlib_is_neither_ignored_nor_overwritten(
 # --- disks ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def largest_file(size_bytes: int):
-    """Meanwhile no file grows beyond this size: writing fails half-way, as on a full disk."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @POSIX
-def test_a_save_that_fails_half_way_leaves_the_earlier_ones_and_nothing_else(tmp_path):
+def test_a_save_that_fails_half_way_leaves_the_earlier_ones_and_nothing_else(
+    tmp_path, largest_file
+):
     save_steps(tmp_path, 10)
     before = names(tmp_path)
     with open_run(tmp_path, IDENTITY) as run:
@@ -327,7 +315,7 @@ def test_a_save_that_fails_half_way_leaves_the_earlier_ones_and_nothing_else(tmp
 
 
 @POSIX
-def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path, largest_file):
     said = "no checkpoint can be saved there and loaded again"
     refused = pytest.raises(UsageError, match=said)
     with largest_file(0), refused, open_run(tmp_path / "a", IDENTITY):
