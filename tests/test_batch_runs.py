@@ -10,13 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
+from processes import is_running, wait_for
 
 import portraitlib as pl
 from portraitlib import batch_runs, cli, cost, runs
@@ -326,22 +326,6 @@ def test_a_batch_that_is_stopped_leaves_nothing_running_and_goes_on(tmp_path, wr
         [notebook], vary={"seed": "1,2,3"}, output=finished, say=said.append
     )
     assert [run.reused for run in done.runs] == [True, False, False] and not done.failed
-
-
-def wait_for(condition, limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not (state.is_file() and ") Z " in state.read_text())
 
 
 def test_the_command_says_what_failed_by_its_exit_code(tmp_path, write_notebook, capsys):
