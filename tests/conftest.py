@@ -111,6 +111,14 @@ def write_notebook() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture()
+def notebook(tmp_path, write_notebook) -> Path:
+    """A notebook that draws a square in a moment, for batches."""
+    from squares import DRAW, PARAMETERS
+
+    return write_notebook(tmp_path / "01_tiny.ipynb", DRAW, parameters=PARAMETERS)
+
+
 @pytest.fixture(scope="session")
 def three_photos():
     """Three photos of the drawn subject, each with a caption of its own."""
