@@ -71,6 +71,32 @@ def steered(mini, controlnets):
 
 
 @pytest.fixture(scope="session")
+def lora(mini):
+    """A LoRA of the UNet and both text encoders, with all that an adapter can say of itself."""
+    from random_adapters import RECIPE, make_lora
+
+    sample = Image.linear_gradient("L").resize((96, 96)).convert("RGB")
+    about = {"instance_prompt": "portrait of jrdnpl man", "recipe": RECIPE, "sample": sample}
+    return make_lora(mini, text=True, **about)
+
+
+@pytest.fixture(scope="session")
+def unet_lora(mini):
+    """Another, of the UNet alone."""
+    from random_adapters import make_lora
+
+    return make_lora(mini, seed=1)
+
+
+@pytest.fixture(scope="session")
+def full(mini):
+    """Whole weights of the UNet, near those of the embedded model."""
+    from random_adapters import make_full
+
+    return make_full(mini)
+
+
+@pytest.fixture(scope="session")
 def shots():
     """Photos of the drawn subject, 64 x 64."""
     import portraitlib as pl
