@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -70,6 +71,32 @@ def steered(mini, controlnets):
 
 
 @pytest.fixture(scope="session")
+def lora(mini):
+    """A LoRA of the UNet and both text encoders, with all that an adapter can say of itself."""
+    from random_adapters import RECIPE, make_lora
+
+    sample = Image.linear_gradient("L").resize((96, 96)).convert("RGB")
+    about = {"instance_prompt": "portrait of jrdnpl man", "recipe": RECIPE, "sample": sample}
+    return make_lora(mini, text=True, **about)
+
+
+@pytest.fixture(scope="session")
+def unet_lora(mini):
+    """Another, of the UNet alone."""
+    from random_adapters import make_lora
+
+    return make_lora(mini, seed=1)
+
+
+@pytest.fixture(scope="session")
+def full(mini):
+    """Whole weights of the UNet, near those of the embedded model."""
+    from random_adapters import make_full
+
+    return make_full(mini)
+
+
+@pytest.fixture(scope="session")
 def shots():
     """Photos of the drawn subject, 64 x 64."""
     import portraitlib as pl
@@ -110,6 +137,14 @@ def write_notebook() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture()
+def notebook(tmp_path, write_notebook) -> Path:
+    """A notebook that draws a square in a moment, for batches."""
+    from squares import DRAW, PARAMETERS
+
+    return write_notebook(tmp_path / "01_tiny.ipynb", DRAW, parameters=PARAMETERS)
+
+
 @pytest.fixture(scope="session")
 def three_photos():
     """Three photos of the drawn subject, each with a caption of its own."""
@@ -143,6 +178,26 @@ def quick() -> Callable[..., Any]:
 
     least = {"max_train_steps": 3, "train_batch_size": 1, "layers": "attention", "rank": 4}
     return lambda **settings: pl.DreamBooth(**{**least, **settings})
+
+
+@pytest.fixture(scope="session")
+def largest_file() -> Callable[[int], AbstractContextManager[None]]:
+    """A function: meanwhile no file grows beyond so many bytes, as on a disk that fills up.
+
+    Writing fails half-way; the signal that comes with it is one that Python ignores.
+    """
+    resource = pytest.importorskip("resource", reason="limits of Unix")
+
+    @contextmanager
+    def limit(size_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
 
 
 @pytest.fixture(scope="session")

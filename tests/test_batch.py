@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from PIL import Image
+from processes import is_running, wait_for
 
 import portraitlib as pl
 from portraitlib import address, batch, execution, gallery, runs
@@ -166,22 +167,6 @@ def test_control_c_leaves_no_folder_and_no_kernel(tmp_path, store, write_noteboo
     assert process.wait(timeout=120) != 0
     assert list(store.iterdir()) == []
     wait_for(lambda: not is_running(int(pid_file.read_text())))
-
-
-def wait_for(condition, limit_s: float = 120.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not (state.is_file() and ") Z " in state.read_text())
 
 
 def test_refreshed_notebooks_hold_clean_outputs_and_then_stand(

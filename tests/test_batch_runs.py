@@ -1,41 +1,25 @@
-"""Batches: what is refused beforehand, what becomes of runs that fail, what the page shows."""
+"""Batches: what becomes of runs that fail, are killed, are stopped or cost too much."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
+from processes import is_running, wait_for
+from squares import DRAW, PARAMETERS, quiet
 
 import portraitlib as pl
-from portraitlib import batch_runs, cli, cost, runs
-from portraitlib.batch_plan import plan_batch
+from portraitlib import batch_runs, cli, cost
 from portraitlib.run_lock import hold_lock
 from portraitlib.settings import UsageError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-PARAMETERS = """\
-seed: int = 0  # picks the colour, 0 to 255
-strength: float = 0.5  # nothing
-prompt: str = "a square"  # what it shows
-fast: bool = False  # nothing
-names: list = ["a"]  # nothing
-scales: list = [0.5]  # of something
-photos_dir: str = ""  # a folder
-output_dir: str = "runs/tiny"  # where results go
-"""
 # Three raise; one kills the process that runs it, if that was not done before.
 TROUBLE = """\
 import os, signal, time
@@ -48,131 +32,12 @@ if seed == 7 and not mark.exists():
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 """
-DRAW = """\
-import portraitlib as pl
-from PIL import Image
-recipe = {"prompt": prompt, "seed": seed, "model": "none", "device": "cpu"}
-portraits = [pl.Portrait(Image.new("RGB", (8, 8), (seed, 0, 0)), recipe)]
-pl.save_results(output_dir, {"Squares": portraits}, {"twice the seed": 2.0 * seed})
-"""
 SLEEP = """\
 import os, time
 from pathlib import Path
 Path({pid!r}).write_text(str(os.getpid()))
 time.sleep(60 if seed == 2 and not Path({go!r}).exists() else 0)
 """
-
-
-@pytest.fixture()
-def notebook(tmp_path, write_notebook) -> Path:
-    return write_notebook(tmp_path / "01_tiny.ipynb", DRAW, parameters=PARAMETERS)
-
-
-def quiet(line: str) -> None:
-    pass
-
-
-# --- the plan ------------------------------------------------------------------------------------
-
-
-def test_every_combination_of_values_is_a_run(notebook):
-    tasks = plan_batch([notebook], {"prompt": "5"}, {"seed": "1, 2", "strength": [0.1, 0.2, 0.3]})
-    assert len(tasks) == len({task.name for task in tasks}) == 6
-    assert [(t.parameters["seed"], t.parameters["strength"]) for t in tasks[:4]] == [
-        *((1, 0.1), (1, 0.2), (1, 0.3), (2, 0.1))
-    ]
-    assert {task.parameters["prompt"] for task in tasks} == {"5"}, "a text stays a text"
-    assert {task.parameters["output_dir"] for task in tasks} == {"results"}
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "values"),
-    [
-        ("prompt", "a man,  a woman", ["a man", "a woman"]),
-        ("prompt", '"a man, smiling","a woman"', ["a man, smiling", "a woman"]),
-        ("prompt", '["a man, smiling", "x"]', ["a man, smiling", "x"]),
-        ("prompt", "[a man", ["[a man"]),
-        ("fast", "true,False", [True, False]),
-        ("names", '["a"],["b","c"]', [["a"], ["b", "c"]]),
-        ("strength", "1,0.5", [1, 0.5]),
-    ],
-)
-def test_texts_are_read_as_the_notebook_names_their_types(notebook, name, text, values):
-    tasks = plan_batch([notebook], {}, {name: text})
-    assert [task.parameters[name] for task in tasks] == values
-
-
-REFUSED = {
-    "did you mean seed": {"sede": "1"},
-    "not a name of Python": {"seed = 1; import os #": "1"},
-    "expected int": {"seed": "many"},
-    "from 0 to 4294967295": {"seed": "-1"},
-    "from 0.001 to 1.0": {"strength": "1.5"},
-    "from 0.0 to 2.0": {"scales": "[0.5, 3]"},
-    "expected bool": {"fast": "1"},
-    "expected list": {"names": "a"},
-    "expected a folder within": {"output_dir": "/elsewhere"},
-    "is not there": {"photos_dir": "no_such_folder"},
-}
-
-
-@pytest.mark.parametrize("words", REFUSED)
-def test_wrong_parameters_are_refused_before_anything_runs(notebook, tmp_path, words):
-    with pytest.raises(UsageError, match=words) as caught:
-        batch_runs.run_batch([notebook], REFUSED[words], output=tmp_path / "out")
-    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "place", ["../x", "a/../../b", "C:\\x", "\\\\host\\x", "~/x", "a\\..\\..\\b"]
-)
-def test_results_stay_inside_the_folder_of_the_run(notebook, place):
-    with pytest.raises(UsageError, match="output_dir"):
-        plan_batch([notebook], {"output_dir": place})
-
-
-@pytest.mark.parametrize(
-    ("parameters", "vary", "words"),
-    [
-        ({"seed": 1}, {"seed": "1,2"}, "given once for all and varied"),
-        ({}, {"seed": "1,1"}, "twice"),
-        ({}, {"seed": []}, "no values"),
-        ({}, {"seed": 3}, "expected a list"),
-        ({}, {"for": "1"}, "not a name"),
-    ],
-)
-def test_wrong_lists_of_values_are_refused(notebook, parameters, vary, words):
-    with pytest.raises(UsageError, match=words):
-        plan_batch([notebook], parameters, vary)
-
-
-def test_what_is_no_notebook_is_told(tmp_path, notebook):
-    (tmp_path / "broken.ipynb").write_text("{")
-    for path in (tmp_path / "broken.ipynb", tmp_path / "missing.ipynb", tmp_path):
-        with pytest.raises(UsageError, match="cannot be read as a notebook"):
-            plan_batch([path])
-    with pytest.raises(UsageError, match="is there twice"):
-        plan_batch([notebook, Path(os.path.relpath(notebook))])
-
-
-def test_a_name_goes_to_the_notebooks_that_have_it(tmp_path, notebook, write_notebook):
-    other = write_notebook(tmp_path / "02_other.ipynb", DRAW, parameters="seed: int = 0  # x")
-    tasks = plan_batch([notebook, other], {"seed": "3"}, {"strength": "0.1,0.2"})
-    assert [task.notebook.stem for task in tasks] == ["01_tiny", "01_tiny", "02_other"]
-    assert tasks[2].parameters == {"seed": 3}
-
-
-def test_photos_count_by_what_they_are(tmp_path, notebook, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
-    (before,) = plan_batch([notebook], {"photos_dir": "photos"})
-    assert before.parameters["photos_dir"] == str(tmp_path / "photos"), "for any folder"
-    (tmp_path / "photos/me.png").write_bytes(b"x")
-    (after,) = plan_batch([notebook], {"photos_dir": "photos"})
-    assert after.address != before.address
-
-
-# --- running -------------------------------------------------------------------------------------
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -328,22 +193,6 @@ def test_a_batch_that_is_stopped_leaves_nothing_running_and_goes_on(tmp_path, wr
     assert [run.reused for run in done.runs] == [True, False, False] and not done.failed
 
 
-def wait_for(condition, limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not (state.is_file() and ") Z " in state.read_text())
-
-
 def test_the_command_says_what_failed_by_its_exit_code(tmp_path, write_notebook, capsys):
     cells = ["if seed == 1:\n    raise ValueError('too red')", DRAW]
     notebook = write_notebook(tmp_path / "01_tiny.ipynb", *cells, parameters=PARAMETERS)
@@ -355,103 +204,3 @@ def test_the_command_says_what_failed_by_its_exit_code(tmp_path, write_notebook,
     assert cli.main(["batch", str(tmp_path / "0*.ipynb"), "-p", "seed", "2", *out]) == 0
     assert cli.main(["batch", str(notebook), "-p", "sed", "2", *out]) == 2
     assert "did you mean seed" in capsys.readouterr().err
-
-
-# --- the page ------------------------------------------------------------------------------------
-
-NASTY = "\"'><script>alert(1)</script><img src=x onerror=alert(2)> </td>&amp; \\ud83d ${x} `"
-
-
-class Tags(HTMLParser):
-    """What a browser makes of a page: tags with their attributes, and the text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory, write_notebook):
-    """A batch of four in one page, with a prompt that means harm."""
-    folder = tmp_path_factory.mktemp("page")
-    notebook = write_notebook(folder / "01_#tiny 100%.ipynb", DRAW, parameters=PARAMETERS)
-    vary = {"prompt": ["a man", NASTY], "seed": [9, 10]}
-    done = batch_runs.run_batch([notebook], vary=vary, output=folder / "o{ut}", jobs=2, say=quiet)
-    assert not done.failed, done
-    return done.folder, (done.folder / "index.html").read_text(encoding="utf-8")
-
-
-def test_no_prompt_becomes_part_of_the_page(page):
-    tags = Tags(page[1]).tags
-    assert [tag for tag, _ in tags].count("script") == 1
-    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
-    assert {a["src"].split("/")[-1] for tag, a in tags if tag == "img"} == {"portrait-000.png"}
-    assert NASTY in {a.get("data-value") for _, a in tags}
-    script = page[1].split("<script>")[1]
-    assert "alert" not in script and "http" not in page[1]
-
-
-def test_the_page_links_only_to_files_beside_it(page):
-    from urllib.parse import unquote
-
-    folder, text = page
-    links = [a.get("href") or a.get("src") for tag, a in Tags(text).tags if tag in ("a", "img")]
-    local = [unquote(link) for link in links if not link.startswith("#")]
-    assert len(local) >= 13 and all((folder / link).is_file() for link in local)
-    ids = {a["id"] for _, a in Tags(text).tags if "id" in a}
-    assert all(link[1:] in ids for link in links if link.startswith("#"))
-
-
-def test_every_run_is_a_row_with_what_differs_and_what_was_measured(page):
-    rows = re.findall(r"<tr data-run.*?</tr>", page[1])
-    values = [re.findall(r'data-value="([^"]*)"', row) for row in rows]
-    heads = re.findall(r'<button type="button">(.*?)</button>', page[1])
-    assert heads == ["notebook", "prompt", "seed", "twice the seed", "pictures", "seconds"] + [
-        *("dollars", "state")
-    ]
-    assert sorted(int(row[2]) for row in values) == [9, 9, 10, 10]
-    assert all(float(row[3]) == 2 * float(row[2]) for row in values)
-    selects = re.findall(r"<label>(\w+) <select", page[1])
-    assert selects == ["prompt", "seed"], "one value is no choice"
-    report = json.loads((page[0] / "report.json").read_text())
-    assert all(row["peak_memory_gb"] > 0.03 for row in report["notebooks"])
-
-
-# What a reader does: sort by the seed, downwards; then only the first of the two prompts.
-CLICKS = """<script>
-const buttons = [...document.querySelectorAll("th button")], title = [];
-buttons[2].click(); buttons[2].click();
-const select = document.querySelector("select[data-column]");
-select.value = select.options[2].value; select.dispatchEvent(new Event("change"));
-for (const row of document.querySelectorAll("#runs tbody tr"))
-  if (!row.hidden) title.push(row.cells[2].dataset.value);
-for (const run of document.querySelectorAll("section"))
-  if (!run.hidden) title.push(run.textContent.match(/seed (\\d+)/)[1]);
-document.title = [...title, document.getElementById("count").textContent].join(", ");
-</script></body>"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_reader_sorts_and_filters_the_runs(page):
-    folder, text = page
-    (folder / "clicked.html").write_text(text.replace("</body>", CLICKS), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command = [CHROMIUM, *flags, (folder / "clicked.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "<title>10, 9, 10, 9, 2 of 4 runs</title>" in done.stdout
-
-
-def test_later_runs_join_the_page_and_newer_ones_replace_older(page, tmp_path):
-    folder, _ = page
-    before = batch_runs.kept_runs(folder)
-    old = runs.read_execution(before[0].folder)
-    stale = folder / "old"
-    stale.mkdir()
-    record = json.loads((old.folder / runs.EXECUTION).read_text())
-    (stale / runs.EXECUTION).write_text(json.dumps({**record, "address": "another"}))
-    os.utime(stale, (1, 1))
-    assert [run.folder for run in batch_runs.kept_runs(folder)] == [run.folder for run in before]

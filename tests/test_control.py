@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import warnings
 from collections import OrderedDict
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +68,24 @@ def diffusers_pixels(mini, folders, conditions, sampling, controls, image=None, 
 def assert_same(portraits, theirs):
     for portrait, values in zip(portraits, theirs, strict=True):
         assert np.abs(pixels(portrait) - values).max() <= 1
+
+
+@contextmanager
+def counting_parts(steered):
+    """The same model without what it remembers; the batch sizes of its parts' calls meanwhile."""
+    fresh = replace(steered, prompts=OrderedDict(), pictures=OrderedDict(), controlnets={})
+    net, pipeline = pl.load_controlnet(fresh), fresh.pipeline
+    parts = {
+        "embedded": net.embedding,
+        "controlled": net.trunk,
+        "denoised": pipeline.unet,
+        "read": pipeline.text_encoder,
+        "encoded": pipeline.vae.encoder,
+        "decoded": pipeline.vae.decoder,
+    }
+    with ExitStack() as stack:
+        counted = {name: stack.enter_context(counting_calls(part)) for name, part in parts.items()}
+        yield fresh, SimpleNamespace(**counted)
 
 
 # --- the drawing ---------------------------------------------------------------------------------
@@ -185,26 +205,17 @@ def test_half_precision_draws_nearly_the_same_picture(steered, shots, edges):
 
 
 def test_nothing_runs_that_does_nothing(steered, shots, edges):
-    fresh = replace(steered, prompts=OrderedDict(), pictures=OrderedDict(), controlnets={})
-    net, pipeline = pl.load_controlnet(fresh), steered.pipeline
     done = []
-    with (
-        counting_calls(net.trunk) as controlled,
-        counting_calls(net.embedding) as embedded,
-        counting_calls(pipeline.unet) as denoised,
-        counting_calls(pipeline.text_encoder) as read,
-        counting_calls(pipeline.vae.encoder) as encoded,
-        counting_calls(pipeline.vae.decoder) as decoded,
-    ):
+    with counting_parts(steered) as (fresh, calls):
         pl.control_to_image(
             *(fresh, edges, PROMPT, replace(QUICK, num_inference_steps=10), HALF),
             image=shots[0],
             on_step=lambda *step: done.append(step),
         )
-    assert controlled == [2] * 4  # steps 3 to 6 of 0 to 9, with and without the prompt
-    assert denoised == [2] * 10
-    assert embedded == [1]
-    assert (len(read), len(encoded), len(decoded)) == (2, 1, 1)
+    assert calls.controlled == [2] * 4  # steps 3 to 6 of 0 to 9, with and without the prompt
+    assert calls.denoised == [2] * 10
+    assert calls.embedded == [1]
+    assert (len(calls.read), len(calls.encoded), len(calls.decoded)) == (2, 1, 1)
     assert done == [(step, 10) for step in range(1, 11)]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
-from test_control import HALF, PROMPT, QUICK, assert_same
+from test_control import HALF, PROMPT, QUICK, assert_same, counting_parts
 from test_generate import counting_calls, pixels
 
 import portraitlib as pl
@@ -84,27 +83,19 @@ def test_cells_of_a_sweep_have_the_pixels_of_single_calls(steered, edges):
 
 @pytest.mark.parametrize("guess_mode", [False, True])
 def test_a_sweep_over_scales_asks_for_nothing_twice(steered, shots, edges, guess_mode):
-    fresh = replace(steered, prompts=OrderedDict(), pictures=OrderedDict(), controlnets={})
-    net, pipeline = pl.load_controlnet(fresh), fresh.pipeline
     held = pl.Control(guess_mode=guess_mode)
     scales = [0.0, 0.5, 1.0, 1.5]
     done = []
-    with (
-        counting_calls(net.embedding) as embedded,
-        counting_calls(net.trunk) as controlled,
-        counting_calls(pipeline.unet) as denoised,
-        counting_calls(pipeline.text_encoder) as read,
-        counting_calls(pipeline.vae.encoder) as encoded,
-        counting_calls(pipeline.vae.decoder) as decoded,
-    ):
+    with counting_parts(steered) as (fresh, calls):
         table = pl.sweep(
             *(pl.control_to_image, fresh, edges, PROMPT, QUICK, held),
             vary={"scale": scales},
             image=shots[2],
             on_step=lambda *step: done.append(step),
         )
-    assert (len(embedded), len(read), len(encoded), len(decoded)) == (1, 2, 1, 4)
-    assert (len(controlled), len(denoised)) == (3 * 6 - 2, 4 * 6)
+    assert (len(calls.embedded), len(calls.read)) == (1, 2)
+    assert (len(calls.encoded), len(calls.decoded)) == (1, 4)
+    assert (len(calls.controlled), len(calls.denoised)) == (3 * 6 - 2, 4 * 6)
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for scale, portrait in zip(scales, table.portraits, strict=True):
         control = replace(held, scale=scale)

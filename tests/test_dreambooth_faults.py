@@ -169,22 +169,9 @@ def test_another_fault_of_a_forward_pass_is_not_taken_for_memory(
 # --- disks ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def largest_file(size_bytes: int):
-    """Meanwhile no file grows beyond this size: writing fails half-way, as on a full disk."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @POSIX
 def test_a_disk_that_fills_up_in_a_save_costs_nothing_that_was_saved(
-    mini, three_photos, quick, tmp_path, monkeypatch
+    mini, three_photos, quick, tmp_path, monkeypatch, largest_file
 ):
     settings = quick(max_train_steps=6, save_every_steps=2)
     whole = train(mini, three_photos, settings, tmp_path / "whole")
@@ -206,7 +193,7 @@ def test_a_disk_that_fills_up_in_a_save_costs_nothing_that_was_saved(
 
 @POSIX
 def test_a_disk_that_fills_up_at_the_very_end_costs_the_file_alone(
-    mini, three_photos, quick, tmp_path, monkeypatch
+    mini, three_photos, quick, tmp_path, monkeypatch, largest_file
 ):
     def save(self, *rest):
         with largest_file(100_000):

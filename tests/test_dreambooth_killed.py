@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 import portraitlib as pl
 
@@ -36,7 +35,9 @@ model = pl.load_model("mini", device="cpu")
 KILLED = (
     WHAT
     + """
-STEPS, EVERY, PROOF_SYNCS = 8, 2, 5
+from processes import PROOF_SYNCS, attempt, kill_by_plan, newest_step
+
+STEPS, EVERY = 8, 2
 settings = pl.DreamBooth(
     max_train_steps=STEPS, train_batch_size=1, layers="attention", rank=4, caption_dropout=0.2,
     save_every_steps=EVERY, text_learning_rate=1e-3,
@@ -45,36 +46,12 @@ settings = pl.DreamBooth(
 def train(folder):
     return pl.train_dreambooth(model, photos, settings, others, folder=folder)
 
-def die_at_sync(left):
-    # Dies in the middle of a save, once it has asked this often for bytes to be on the disk.
-    sync = os.fsync
-    def counted(descriptor):
-        nonlocal left
-        left -= 1
-        sync(descriptor)
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.fsync = counted
+def attempted(folder, **how):
+    begun = newest_step(folder)
+    return attempt(train, folder, **how), begun
 
-def attempt(folder, moment_s=None, sync=None):
-    child = os.fork()
-    if child == 0:
-        warnings.simplefilter("ignore")
-        if sync:
-            die_at_sync(sync)
-        try:
-            train(folder)
-        except BaseException as problem:
-            print(repr(problem), file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    if moment_s is not None:
-        time.sleep(moment_s)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-def newest(folder):
-    return max((int(path.name[5:]) for path in folder.glob("step-*")), default=0)
+def outcome(folder):
+    return pl.Adapter.open(folder / "adapter.safetensors").hash
 
 start_s = time.perf_counter()
 train(base / "first")  # loads what is loaded late
@@ -87,38 +64,18 @@ draw = random.Random(int(sys.argv[2]))
 plan = [{"sync": PROOF_SYNCS + count + 5 * draw.randrange(2)} for count in range(1, 6)]
 plan += [{"moment_s": draw.uniform(0, whole_s / 3)} for _ in range(15)]
 draw.shuffle(plan)
-told, ended, number = [], [], 0
-while plan:
-    folder = base / f"run{number}"
-    begun = newest(folder)
-    status = attempt(folder, **plan[-1])
-    if status == 0:  # done before its moment came: that counts as none, and a new run begins
-        ended.append(pl.Adapter.open(folder / "adapter.safetensors").hash)
-        number += 1
-        continue
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
-    halves = bool(list(folder.glob(".step-*")))
-    told.append({"begun": begun, "inside": "sync" in plan.pop(), "halves": halves})
+told, ended, last = kill_by_plan(attempted, outcome, base, plan)
 warnings.simplefilter("ignore")
-ended.append(train(base / f"run{number}").hash)
+ended.append(train(last).hash)
 print(json.dumps({"told": told, "ended": ended, "whole": expected, "seconds": whole_s}))
 """
 )
 
 
-def run(code: str, *arguments: str, launcher: tuple[str, ...] = (), **environment: str):
-    command = [sys.executable, *launcher]
-    command += [*arguments] if launcher else ["-c", code, *arguments]
-    limits = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **limits, **environment}
-    )
-
-
 @POSIX
 @pytest.mark.slow
 def test_a_training_killed_at_twenty_moments_ends_with_the_very_weights(tmp_path):
-    done = run(KILLED, str(tmp_path), "7")
+    done = run_python(KILLED, str(tmp_path), "7")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert len(result["told"]) == 20
@@ -186,7 +143,7 @@ def shared(base: Path, processes: int) -> None:
         launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0")
         launch += ("--num_processes", str(processes), "--num_machines", "1")
         launcher = (*launch, "--mixed_precision", "no", "--dynamo_backend", "no", str(script))
-    done = run("", str(base), launcher=launcher)
+    done = run_python("", str(base), launcher=launcher)
     assert done.returncode == 0, done.stderr
 
 

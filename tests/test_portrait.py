@@ -1,7 +1,5 @@
 """A portrait's file holds its pixels and recipe, for us and for other tools, or is not there."""
 
-import resource
-import signal
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -137,19 +135,12 @@ def test_where_nothing_can_be_written_one_line_says_so(portrait, tmp_path):
     assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
-def test_a_full_disk_leaves_the_old_file_whole(portrait, tmp_path):
+def test_a_full_disk_leaves_the_old_file_whole(portrait, tmp_path, largest_file):
     path = portrait.save(tmp_path / "kept.png")
     before = path.read_bytes()
     larger = pl.Portrait(portrait.image.resize((256, 256)), {"prompt": "larger"})
-    old_limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limits[1]))  # writing stops half way
-    try:
-        with pytest.raises(pl.UsageError, match="cannot be written"):
-            larger.save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limits)
-        signal.signal(signal.SIGXFSZ, old_signal)
+    with largest_file(1000), pytest.raises(pl.UsageError, match="cannot be written"):
+        larger.save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,0 +1,33 @@
+"""Runs of a few numbers: what they save, and what is in their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from portraitlib.checkpoints import open_run, save_checkpoint
+
+IDENTITY = {"photos": "a1b2", "rank": 4, "prior_weight": 1.0, "sizes": (128, 128)}
+
+
+def tensors_at(step: int) -> dict[str, torch.Tensor]:
+    noise = torch.randn(3, 5, generator=torch.Generator().manual_seed(step))
+    return {"weight": noise, "half": noise.bfloat16(), "step": torch.tensor(float(step))}
+
+
+def save_steps(folder: Path, *steps: int, **settings) -> None:
+    with open_run(folder, IDENTITY) as run:
+        for step in steps:
+            save_checkpoint(run, step, tensors_at(step), {"loss": 1 / 3, "step": step}, **settings)
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(
+        found[name].dtype == expected[name].dtype and torch.equal(found[name], expected[name])
+        for name in found
+    )
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
