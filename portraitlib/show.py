@@ -104,6 +104,44 @@ def show_strip(
     return show_grid(portraits, max(1, len(portraits)), titles, title=title, width_px=width_px)
 
 
+def show_rows(
+    rows: Mapping[str, Sequence[Shown | None]],
+    heads: Sequence[object] = (),
+    *,
+    title: str | None = None,
+    width_px: int = WIDTH_PX,
+) -> Picture:
+    """Draw rows of pictures, each under its name: name -> pictures; None leaves a cell empty.
+
+    `heads` has one text a column, written above the first row. Everything else is as in
+    `show_grid`. Raises `UsageError` for no pictures, and for more heads than columns.
+    """
+    columns = max(map(len, rows.values()), default=0)
+    images = [_image(item) for row in rows.values() for item in row if item is not None]
+    if not images or len(heads) > columns:
+        got = f"{len(heads)} heads for {columns} columns" if images else "none"
+        raise UsageError(f"rows: got {got}, expected some pictures, and at most a head for each")
+    left_px = label_width(list(rows))
+    cell = cell_size(images, (width_px - left_px - 2 * EDGE_PX) / columns - GAP_PX)
+    texts = [wrapped(str(text), cell[0]) for text in heads]
+    head_px = max(map(text_height, texts), default=0)
+    sheet = Sheet(cell, columns, len(rows), left_px, title_height(title) + head_px)
+    figure = sheet.figure(title)
+    for column, text in enumerate(texts):
+        left, above = sheet.corner(column, 0)
+        write(figure, text, left + cell[0] / 2, above - text_height(text))
+    for number, (name, row) in enumerate(rows.items()):
+        left, above = sheet.corner(0, number)
+        label = wrapped(name, left_px - GAP_PX)
+        middle = above + (cell[1] - text_height(label)) / 2
+        write(figure, label, left - GAP_PX, middle, align="right")
+        for column in range(columns):
+            item = row[column] if column < len(row) else None
+            shown = "" if item is None else _image(item)
+            place(figure, shown, *sheet.corner(column, number), cell)
+    return figure
+
+
 # --- a table of pictures -------------------------------------------------------------------------
 
 

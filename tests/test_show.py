@@ -10,7 +10,15 @@ from PIL import Image
 
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Sampling, UsageError
-from portraitlib.show import Curve, show_curve, show_curves, show_grid, show_strip, show_table
+from portraitlib.show import (
+    Curve,
+    show_curve,
+    show_curves,
+    show_grid,
+    show_rows,
+    show_strip,
+    show_table,
+)
 from portraitlib.sweep import sweep
 
 LONG = "indian boy with curly hair, jawline, trimmed beard, smiling, dimples, pimple on cheek"
@@ -84,6 +92,27 @@ def test_a_grid_takes_portraits_and_images_and_fills_row_after_row():
 def test_a_grid_says_what_is_wrong_with_what_it_got(given, says):
     with pytest.raises(UsageError, match=says):
         show_grid(**given)
+
+
+def test_rows_have_their_names_on_the_left_and_heads_above_the_first():
+    figure = show_rows({"one": [noise(0), None], "two": [noise(1), noise(2)]}, ["a", "b"])
+    assert len(figure.axes) == 4
+    assert where(figure, "one")[1] > where(figure, "two")[1]
+    assert where(figure, "a")[0] < where(figure, "b")[0]
+    assert where(figure, "a")[1] == where(figure, "b")[1] > where(figure, "one")[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "heads", "says"),
+    [
+        ({}, [], "rows: got none"),
+        ({"one": [None]}, [], "rows: got none"),
+        ({"one": [noise()]}, ["a", "b"], "got 2 heads for 1 columns"),
+    ],
+)
+def test_rows_say_what_is_wrong_with_what_they_got(rows, heads, says):
+    with pytest.raises(UsageError, match=says):
+        show_rows(rows, heads)
 
 
 def test_a_table_has_one_setting_down_and_one_across_with_values_at_the_edges():
