@@ -57,6 +57,26 @@ DEMO: dict[str, dict[str, Any]] = {
         "watch_every": 20,
         "too_long": 2,
     },
+    "04_class_images": {
+        "model_name": "mini",
+        "num_images": 4,
+        "num_class_images": 16,
+        "max_train_steps": 80,
+        "experiment_steps": 30,
+        "num_trainings": 2,
+        "epoch_factors": [1, 4],
+        "first_steps": 15,
+        "class_image_counts": [6, 16],
+        "prior_loss_weights": [1.0, 5.0],
+    },
+    "05_styles": {
+        "model_name": "mini",
+        "num_images": 4,
+        "num_class_images": 16,
+        "max_train_steps": 80,
+        "style_steps": 40,
+        "adapter_scales": [0.6, 1.0],
+    },
     "06_controlnet": {
         "model_name": "mini",
         "num_images": 2,
@@ -64,6 +84,13 @@ DEMO: dict[str, dict[str, Any]] = {
         "step_counts": [5, 10, 20],
         "scales": [0.0, 0.5, 1.0],
         "ends": [0.5, 1.0],
+    },
+    "08_scoreboard": {
+        "model_name": "mini",
+        "num_images": 2,
+        "num_class_images": 16,
+        "max_train_steps": 80,
+        "style_steps": 40,
     },
 }
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portraitlib.cost import cost_of, money
 from portraitlib.measurement import Measurement
 from portraitlib.settings import UsageError
 from portraitlib.sheet import FAINT, INK, LABEL_POINTS, Picture, axes_at
 from portraitlib.show import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 IS_HIM = 0.5  # likeness: half of the way from strangers to his own photos
 FRONTIER_PX = (1060, 520)
@@ -151,14 +154,48 @@ def show_frontier(
     axes.axhline(IS_HIM if up == "likeness" else 0, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set_xlabel(across.replace("_", " "), fontsize=LABEL_POINTS, color=INK)
     axes.set_ylabel(up.replace("_", " "), fontsize=LABEL_POINTS, color=INK)
-    axes.tick_params(labelsize=LABEL_POINTS - 1, colors=FAINT, length=0)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    _dress(axes)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=LABEL_POINTS)
     if title:
         axes.set_title(title, loc="left", fontsize=LABEL_POINTS + 1, color=INK)
     return figure
+
+
+def show_groups(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
+    """Draw figures of groups: figure -> group -> values, a panel a figure, a dot a value.
+
+    The line is each group's mean. Panels start at zero where no value is below it.
+    Raises UsageError if there is nothing to draw.
+    """
+    if not figures or not all(any(map(len, groups.values())) for groups in figures.values()):
+        raise UsageError("figures: got a figure without any value, expected some to show")
+    width, height = FRONTIER_PX[0], 60 + 34 * max(map(len, figures.values()))
+    across, left = (width - 170) / len(figures), 150
+    figure = Picture(width, height)
+    for column, (name, groups) in enumerate(figures.items()):
+        axes = axes_at(figure, left + column * across, 26, across - 24, height - 60)
+        for number, values in enumerate(groups.values()):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(values, [-number] * len(values), "o", color=colour, alpha=0.6)
+            mean = sum(values) / len(values)
+            axes.plot([mean, mean], [-number - 0.3, -number + 0.3], color=colour, linewidth=2)
+        axes.set_yticks([-number for number in range(len(groups))])
+        axes.set_yticklabels(groups if column == 0 else [""] * len(groups))
+        axes.set_ylim(0.5 - len(groups), 0.5)
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(0, low), high + 0.04 * (high - min(0, low)))
+        axes.locator_params(axis="x", nbins=4)
+        axes.set_title(name.replace("_", " "), loc="left", fontsize=LABEL_POINTS, color=INK)
+        _dress(axes)
+    return figure
+
+
+def _dress(axes: Axes) -> None:
+    axes.tick_params(labelsize=LABEL_POINTS - 1, colors=FAINT, length=0)
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
 
 
 def _points(rows: Sequence[Row], across: str, up: str) -> Mapping[tuple[str, str], tuple]:

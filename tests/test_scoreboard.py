@@ -63,6 +63,23 @@ def test_no_frontier_is_drawn_of_one_figure_alone():
         scoreboard.show_frontier([ROWS[0]])
 
 
+def test_groups_have_a_panel_a_figure_a_dot_a_value_and_a_line_at_the_mean():
+    figure = scoreboard.show_groups(
+        {"likeness": {"none": [0.8, 0.9], "some": [0.6]}, "drift": {"none": [-0.1]}}
+    )
+    first = figure.axes[0]
+    assert [each.get_text() for each in first.get_yticklabels()] == ["none", "some"]
+    dots, mean, *_ = first.lines
+    assert list(dots.get_xdata()) == [0.8, 0.9]
+    assert mean.get_xdata() == pytest.approx([0.85, 0.85])
+    assert first.get_xlim()[0] == 0
+
+
+def test_groups_without_a_value_are_refused():
+    with pytest.raises(UsageError, match="without any value"):
+        scoreboard.show_groups({"likeness": {"none": []}})
+
+
 # --- what a kept portrait costs ------------------------------------------------------------------
 
 
