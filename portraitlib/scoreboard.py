@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from portraitlib.cost import cost_of, money
 from portraitlib.measurement import Measurement
 from portraitlib.settings import UsageError
-from portraitlib.sheet import FAINT, INK, LABEL_POINTS, Picture, axes_at
-from portraitlib.show import COLOURS
+from portraitlib.sheet import COLOURS, FAINT, INK, LABEL_POINTS, Picture, axes_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ with `figure.savefig("grid.png")`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,6 +17,7 @@ from PIL import Image
 from portraitlib.portrait import Portrait
 from portraitlib.settings import UsageError
 from portraitlib.sheet import (
+    COLOURS,
     EDGE_PX,
     FAINT,
     GAP_PX,
@@ -44,10 +46,6 @@ Shown: TypeAlias = Portrait | Image.Image
 
 PANEL_PX = (350, 290)  # one panel of curves
 SHORT_NAMES = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
-COLOURS = (
-    *("#2f6f9f", "#d1495b", "#5b8c5a", "#b07d2b", "#7a5c99"),
-    *("#3a9d9d", "#c26b9b", "#555555"),
-)
 
 # --- pictures side by side -----------------------------------------------------------------------
 
@@ -132,7 +130,7 @@ def show_rows(
         write(figure, text, left + cell[0] / 2, above - text_height(text))
     for number, (name, row) in enumerate(rows.items()):
         left, above = sheet.corner(0, number)
-        label = wrapped(name, left_px - GAP_PX)
+        label = wrapped(name, left_px - 2 * GAP_PX)
         middle = above + (cell[1] - text_height(label)) / 2
         write(figure, label, left - GAP_PX, middle, align="right")
         for column in range(columns):
@@ -356,12 +354,13 @@ def _draw_curve(axes: Axes, curve: Curve, interval: float) -> None:
                 f"{len(curve.x)}), one row a seed and one value for each x"
             )
         seeds = len(values)
-        middle = np.nanmedian(values, axis=0)
+        with warnings.catch_warnings(action="ignore"):  # of a point that no seed has
+            middle = np.nanmedian(values, axis=0)
+            band = np.nanpercentile(values, [low, high], axis=0)
         axes.plot(
             curve.x, middle, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=name
         )
         if seeds > 1:
-            band = np.nanpercentile(values, [low, high], axis=0)
             axes.fill_between(curve.x, *band, color=colour, alpha=0.18, linewidth=0)
     if axes.dataLim.ymin >= 0:  # a cut axis makes a small difference look large
         axes.set_ylim(0, 1.08 * axes.dataLim.ymax or 1)
