@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from portraitlib.execution import (
 )
 from portraitlib.gallery import save_results
 from portraitlib.portrait import check_writable, write_whole
-from portraitlib.repository import carry_address
+from portraitlib.repository import carry_address, carry_ledger
 from portraitlib.runs import Execution, make_task, near
 from portraitlib.settings import UsageError
 
@@ -202,4 +203,6 @@ def refresh_notebooks(
         }
         write_whole(path, nbformat.writes(fresh).encode())
         written.append(path)
+    if carry_ledger(project_folder(), datetime.date.today().isoformat()):
+        say("README.md: now with the ledger of the scoreboard")
     return written

@@ -122,7 +122,7 @@ def judge(claim: Claim, rows: Sequence[Row]) -> Verdict:
     more, less = low > most, high < least
     right, wrong = {
         "above": (more, less),
-        "more": (more, less),
+        "more": (more, high <= least),  # as much as the other is not more
         "below": (less, more),
         "no more": (found["mean"] <= middle, more),  # no gain was claimed: it need not be a loss
     }[claim.rule]

@@ -1,11 +1,14 @@
-"""The one address of the repository, from which badges and install cells derive.
+"""What stands in one place and is carried to others: the repository's address, the ledger.
 
-It stands in `pyproject.toml` under `[project.urls]`. Whoever forks the project changes it there and
-runs `make notebooks`, which carries it into the notebooks and the README.
+The address, from which badges and install cells derive, stands in `pyproject.toml` under
+`[project.urls]`. Whoever forks the project changes it there and runs `make notebooks`, which
+carries it into the notebooks and the README. The ledger of the post's claims is made by the
+scoreboard, and carried from its stored outputs into the README.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -66,3 +69,31 @@ def carry_address(project: Path) -> list[Path]:
             write_whole(path, after.encode("utf-8"))
             changed.append(path)
     return changed
+
+
+# --- the ledger ----------------------------------------------------------------------------------
+
+LEDGER_NOTEBOOK, LEDGER_HEAD = "08_scoreboard", "| the post says |"
+LEDGER = re.compile(r"(?<=<!-- ledger -->\n).*?(?=<!-- end of the ledger -->)", re.DOTALL)
+
+
+def stored_ledger(project: Path) -> str | None:
+    """The table of the post's claims as the scoreboard's stored outputs have it; None for none."""
+    path = project / "notebooks" / f"{LEDGER_NOTEBOOK}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.is_file() else []
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        text = "".join(output.get("data", {}).get("text/markdown", ""))
+        if text.startswith(LEDGER_HEAD):
+            return text
+    return None
+
+
+def carry_ledger(project: Path, date: str) -> bool:
+    """Put the stored ledger into the README, with the date; tell whether it was another one."""
+    path, table = project / "README.md", stored_ledger(project)
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if table is None or table in before or not LEDGER.search(before):
+        return False
+    said = f"Measured with `mini`, {date}:\n\n{table}\n"
+    write_whole(path, LEDGER.sub(lambda _: said, before).encode("utf-8"))
+    return True

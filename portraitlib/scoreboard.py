@@ -42,9 +42,11 @@ def find_row(
 
 
 def told(row: Row | None) -> str:
-    """A figure with its interval, such as "0.87 (0.80 to 0.93)"; a dash for none."""
-    if row is None or row["mean"] is None:
+    """A figure with its interval, such as "0.87 (0.80 to 0.93)"; a dash for no such row."""
+    if row is None:
         return "–"
+    if row["mean"] is None:  # of likeness and the like: in no portrait was a face found
+        return "no face"
     if row["low"] is None:
         return f"{row['mean']:.2f}"
     return f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})"

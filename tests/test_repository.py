@@ -8,7 +8,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from portraitlib.repository import carry_address, notebook_badge, repository_address, with_address
+from portraitlib.repository import (
+    carry_address,
+    carry_ledger,
+    notebook_badge,
+    repository_address,
+    stored_ledger,
+    with_address,
+)
 from portraitlib.settings import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -53,3 +60,28 @@ def test_an_address_that_colab_cannot_open_is_refused(tmp_path, url):
     (tmp_path / "pyproject.toml").write_text(f"[project.urls]\n{url}\n")
     with pytest.raises(UsageError, match="Repository"):
         repository_address(tmp_path)
+
+
+# --- the ledger ----------------------------------------------------------------------------------
+
+
+def test_the_readme_tells_the_ledger_as_the_scoreboard_measured_it():
+    table = stored_ledger(ROOT)
+    assert table is not None and table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_new_ledger_takes_the_place_of_the_old_one_and_touches_nothing_else(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "08_scoreboard.ipynb", tmp_path / "notebooks")
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- ledger -->\nold\n<!-- end of the ledger -->\nafter\n")
+    assert carry_ledger(tmp_path, "2026-11-23")
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- ledger -->\nMeasured with `mini`, 2026-11-23:\n\n| the ")
+    assert text.endswith("|\n<!-- end of the ledger -->\nafter\n") and "old" not in text
+    assert not carry_ledger(tmp_path, "2026-11-24"), "the same ledger keeps its date"
+
+
+def test_where_no_ledger_was_measured_the_readme_stays(tmp_path):
+    (tmp_path / "README.md").write_text("<!-- ledger -->\n<!-- end of the ledger -->\n")
+    assert not carry_ledger(tmp_path, "2026-11-23")

@@ -45,6 +45,10 @@ def test_the_table_has_every_method_and_style_and_a_dash_for_what_was_not_drawn(
     ]
 
 
+def test_a_method_in_whose_portraits_no_face_was_found_has_no_likeness():
+    assert scoreboard.told(row("edges", "sketch", None)) == "no face"
+
+
 def test_a_figure_that_nobody_measured_is_refused_with_those_that_were():
     with pytest.raises(UsageError, match="got 'beauty', expected .* likeness, prompt_seen"):
         scoreboard.score_table(ROWS, "beauty")
@@ -124,6 +128,7 @@ def side(name):
         ("more", (0.6, 0.8), (0.1, 0.5), CONFIRMED),
         ("more", (0.1, 0.5), (0.6, 0.8), REFUTED),
         ("more", (0.1, 0.7), (0.6, 0.8), DEPENDS),
+        ("more", (0.0, 0.0), (0.0, 0.0), REFUTED),
         ("no more", (0.1, 0.7), (0.6, 0.8), CONFIRMED),
         ("no more", (0.6, 0.9), (0.6, 0.8), DEPENDS),
         ("no more", (0.9, 1.0), (0.6, 0.8), REFUTED),
