@@ -86,7 +86,7 @@ CLAIMS = (
         Side(FEW_STEPS, COMIC, "colourfulness"),
     ),
     Claim(
-        f"all of it costs about ${POST_DOLLARS}",
+        f"all of it costs ${POST_DOLLARS} at most",
         Side(THE_POST, "", "dollars"),
         "below",
         POST_DOLLARS,
