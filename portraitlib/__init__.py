@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
-    from portraitlib.cost import Budget, Meter
-    from portraitlib.dreambooth import Progress, train_dreambooth
+    from portraitlib.cost import Budget, BudgetSpent, Meter
+    from portraitlib.dreambooth import train_dreambooth
     from portraitlib.film import Film, Frame, film_strip, read_film
     from portraitlib.film_choice import propose
     from portraitlib.film_sheet import show_film, show_training
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.show import show_grid
     from portraitlib.subject import subject_photos
     from portraitlib.sweep import SweepTable, sweep
+    from portraitlib.training_meter import Progress
 
     __version__: str
 
@@ -48,7 +49,7 @@ _HOMES = {
     "Control": "settings",
     "DreamBooth": "settings",
     "train_dreambooth": "dreambooth",
-    "Progress": "dreambooth",
+    "Progress": "training_meter",
     "film_strip": "film",
     "read_film": "film",
     "propose": "film_choice",
@@ -91,14 +92,16 @@ _HOMES = {
     "show_class_images": "contact_sheet",
     "save_results": "gallery",
     "Budget": "cost",
+    "BudgetSpent": "cost",
     "Meter": "cost",
 }
 
 __all__ = [
     "PRESETS",
     "Adapter",
-    "ClassImages",
     "Budget",
+    "BudgetSpent",
+    "ClassImages",
     "Condition",
     "Control",
     "DreamBooth",
