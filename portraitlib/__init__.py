@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
     from portraitlib.progress import print_progress
+    from portraitlib.report import report
     from portraitlib.rerun import rerun
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
@@ -91,6 +92,7 @@ _HOMES = {
     "show_photos": "contact_sheet",
     "show_class_images": "contact_sheet",
     "save_results": "gallery",
+    "report": "report",
     "Budget": "cost",
     "BudgetSpent": "cost",
     "Meter": "cost",
@@ -136,6 +138,7 @@ __all__ = [
     "read_class_images",
     "read_film",
     "read_photos",
+    "report",
     "rerun",
     "save_results",
     "show_class_images",

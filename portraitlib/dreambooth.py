@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from portraitlib.adapters import Adapter
-from portraitlib.address import cache_folder, digest
+from portraitlib.address import cache_folder, digest, output_folder
 from portraitlib.checkpoints import Run, newest_checkpoint, open_run, save_checkpoint
 from portraitlib.class_set import ClassImages
 from portraitlib.cost import Budget, cost_of
@@ -90,8 +90,8 @@ def train_dreambooth(
     if budget:  # one in dollars needs a rate
         budget.check(cost_of(0.0, device_name(model.device)))
     identity = _identity(model, photos, chosen, class_images)
-    place = cache_folder("training") / digest(identity) if folder is None else Path(folder)
-    place = place.expanduser()
+    place = cache_folder("training") / digest(identity)
+    place = place if folder is None else output_folder(folder)
     accelerator = _accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
@@ -338,9 +338,9 @@ def _resume(place: Path, trainer: Trainer) -> dict[str, Any]:
     """Load the newest whole checkpoint, if there is one; the history of the run so far."""
     found = newest_checkpoint(place)
     if found is None:
-        total = trainer.settings.max_train_steps
-        nothing = {"step": 0, "total": total, "loss": None, "seconds": 0.0, "spent_s": {}}
-        return {**nothing, "peak_memory_gb": None, "curve": [], "figures": []}
+        nothing = {"step": 0, "total": trainer.settings.max_train_steps, "loss": None}
+        spent = {"seconds": 0.0, "spent_s": {}, "peak_memory_gb": None}
+        return {**nothing, **spent, "curve": [], "figures": []}
     trainer.tuned.load(found.tensors)
     load_optimizer(trainer.optimizer, trainer.names, found.tensors, found.state["optimizer"])
     trainer.scaler.load_state_dict(found.state["scaler"])

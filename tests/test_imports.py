@@ -17,11 +17,21 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
     + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "repository")
+    + ("colab",)
     + ("progress", "cost"),
     ("sheet", "show", "adapter_files", "adapters", "adapter_weights", "models", "captions")
     + ("photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery_table", "gallery")
+    (
+        "photo_set",
+        "photos",
+        "contact_sheet",
+        "subject",
+        "pictures",
+        "gallery_table",
+        "gallery",
+        "report",
+    )
     + ("class_audit", "class_cache", "class_set"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
@@ -45,6 +55,7 @@ TORCHLESS = (
     *("class_audit", "class_cache", "class_set", "scores", "scoreboard", "ledger", "progress"),
     *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
+    *("colab", "report"),
 )
 HEAVY = (
     "torch",
