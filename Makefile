@@ -1,18 +1,27 @@
 # The commands of the project. Nothing but Python (3.11 to 3.13) has to be there beforehand.
 #
-#   make demo       every notebook on the embedded model, small settings -> runs/demo/index.html
-#   make test       lint, types, tests
-#   make notebooks  re-execute notebooks/ with their default parameters and store the outputs
-#   make bench      how long the embedded model takes here
-#   make clean      remove what these commands made, .venv included
+#   make demo         every notebook on the embedded model, small settings -> runs/demo/index.html
+#   make test         lint, types, tests
+#   make notebooks    re-execute notebooks/ with their default parameters and store the outputs
+#   make test-colab   the demo and the quick tests at the versions that Colab has
+#   make test-latest  the same at the latest versions of everything
+#   make bench        how long the embedded model takes here
+#   make clean        remove what these commands made, .venv included
 #
 # Another Python: `make demo PYTHON=python3.12`.
+#
+# test-colab and test-latest take torch's CPU build from TORCH_INDEX. Where that cannot be had, name
+# one that can: `make test-colab COLAB_PYTHON=python3.11 COLAB_TORCH=2.13.0 TORCH_INDEX=`.
 
 PYTHON ?= python3
+COLAB_PYTHON ?= python3.13
+COLAB_TORCH ?= 2.11.0+cpu
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+LATEST_TORCH ?= torch
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test notebooks bench clean
+.PHONY: demo test test-colab test-latest notebooks bench clean
 
 demo: $(READY)
 	@$(BIN)/portraitlib demo
@@ -23,6 +32,15 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
+test-colab: .venv-colab/ready
+	COLAB_INSTALL=1 .venv-colab/bin/python -m pytest -q tests/test_colab.py
+	.venv-colab/bin/portraitlib demo --output runs/demo-colab
+	.venv-colab/bin/python -m pytest -q -m "not slow"
+
+test-latest: .venv-latest/ready
+	.venv-latest/bin/portraitlib demo --output runs/demo-latest
+	.venv-latest/bin/python -m pytest -q -m "not slow"
+
 notebooks: $(READY)
 	@$(BIN)/portraitlib notebooks
 
@@ -30,7 +48,7 @@ bench: $(READY)
 	@$(BIN)/portraitlib bench
 
 clean:
-	rm -rf .venv runs/demo runs/cache runs/class_images runs/bench.json build dist *.egg-info
+	rm -rf .venv .venv-colab .venv-latest runs/demo runs/demo-colab runs/demo-latest runs/cache runs/class_images runs/bench.json build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find portraitlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
@@ -42,16 +60,33 @@ $(READY): pyproject.toml constraints.txt
 	"on Debian or Ubuntu, apt install python3-venv first." >&2; exit 1; }
 	@echo "Installing into .venv, once; this takes some minutes (PyTorch is most of it)."
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
-	@$(PROBE_OPENCV)
+	@$(call PROBE_OPENCV,$(BIN),-c constraints.txt)
+	@touch $@
+
+# What Colab has, then what a notebook's first cell adds, papermill and what the tests need.
+.venv-colab/ready: pyproject.toml constraints-colab.txt
+	@$(COLAB_PYTHON) -m venv .venv-colab
+	@grep -v '^torch==' constraints-colab.txt > .venv-colab/constraints.txt
+	@.venv-colab/bin/python -m pip install --quiet --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "torch==$(COLAB_TORCH)"
+	@.venv-colab/bin/python -m pip install --quiet -c .venv-colab/constraints.txt -e ".[photos,training]" \
+	papermill ipykernel ipywidgets nbformat pytest hypothesis scikit-image sd-parsers
+	@$(call PROBE_OPENCV,.venv-colab/bin,-c .venv-colab/constraints.txt)
+	@touch $@
+
+.venv-latest/ready: pyproject.toml
+	@$(PYTHON) -m venv .venv-latest
+	@.venv-latest/bin/python -m pip install --quiet --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(LATEST_TORCH)"
+	@.venv-latest/bin/python -m pip install --quiet -e ".[dev]"
+	@$(call PROBE_OPENCV,.venv-latest/bin,)
 	@touch $@
 
 # opencv-python needs the system's libGL, which bare containers lack; its headless twin does not.
 define PROBE_OPENCV
-trouble=$$($(BIN)/python -c 'import cv2' 2>&1) || case "$$trouble" in \
+trouble=$$($(1)/python -c 'import cv2' 2>&1) || case "$$trouble" in \
 *"shared object file"*|*libGL*) \
-  version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))'); \
+  version=$$($(1)/python -c 'from importlib.metadata import version; print(version("opencv-python"))'); \
   echo "opencv-python cannot load the system's libGL: opencv-python-headless $$version takes its place."; \
-  $(BIN)/python -m pip uninstall -qq --yes opencv-python opencv-python-headless; \
-  $(BIN)/python -m pip install --quiet -c constraints.txt "opencv-python-headless==$$version";; \
+  $(1)/python -m pip uninstall -qq --yes opencv-python opencv-python-headless; \
+  $(1)/python -m pip install --quiet $(2) "opencv-python-headless==$$version";; \
 *) echo "$$trouble" >&2; exit 1;; esac
 endef

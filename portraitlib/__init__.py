@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.contact_sheet import show_class_images, show_photos
     from portraitlib.control import control_to_image, control_to_image_variants
     from portraitlib.controlnets import load_controlnet
-    from portraitlib.cost import Budget, Meter
-    from portraitlib.dreambooth import Progress, train_dreambooth
+    from portraitlib.cost import Budget, BudgetSpent, Meter
+    from portraitlib.dreambooth import train_dreambooth
     from portraitlib.film import Film, Frame, film_strip, read_film
     from portraitlib.film_choice import propose
     from portraitlib.film_sheet import show_film, show_training
@@ -34,11 +34,13 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
     from portraitlib.progress import print_progress
+    from portraitlib.report import report
     from portraitlib.rerun import rerun
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
     from portraitlib.subject import subject_photos
     from portraitlib.sweep import SweepTable, sweep
+    from portraitlib.training_meter import Progress
 
     __version__: str
 
@@ -48,7 +50,7 @@ _HOMES = {
     "Control": "settings",
     "DreamBooth": "settings",
     "train_dreambooth": "dreambooth",
-    "Progress": "dreambooth",
+    "Progress": "training_meter",
     "film_strip": "film",
     "read_film": "film",
     "propose": "film_choice",
@@ -90,15 +92,18 @@ _HOMES = {
     "show_photos": "contact_sheet",
     "show_class_images": "contact_sheet",
     "save_results": "gallery",
+    "report": "report",
     "Budget": "cost",
+    "BudgetSpent": "cost",
     "Meter": "cost",
 }
 
 __all__ = [
     "PRESETS",
     "Adapter",
-    "ClassImages",
     "Budget",
+    "BudgetSpent",
+    "ClassImages",
     "Condition",
     "Control",
     "DreamBooth",
@@ -133,6 +138,7 @@ __all__ = [
     "read_class_images",
     "read_film",
     "read_photos",
+    "report",
     "rerun",
     "save_results",
     "show_class_images",

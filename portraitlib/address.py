@@ -16,10 +16,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from portraitlib import colab
+from portraitlib.colab import drive_folder
+
 PACKAGE = Path(__file__).parent
 # The libraries that decide pixels: another version of one makes another result.
 DECIDING = ("torch", "diffusers", "transformers", "peft", "numpy")
 MOST_FILES = 10_000  # of a folder that are looked at
+_TOLD: set[Path] = set()  # folders in Drive that were spoken of
 
 
 def digest(content: Any) -> str:
@@ -97,8 +101,31 @@ def project_folder() -> Path:
     return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
 
 
+def home_folder() -> Path:
+    """Below which is kept what is made: in Colab a mounted Drive's, else the project's folder."""
+    return drive_folder() or project_folder()
+
+
 def cache_folder(name: str) -> Path:
-    """Where what takes long is kept: `name` in PORTRAITLIB_CACHE, else in runs of the project."""
+    """Where what takes long is kept: `name` in PORTRAITLIB_CACHE, else in `home_folder()`'s runs.
+
+    In Colab a training so goes on in another session, if both have Drive mounted.
+    """
     chosen = os.environ.get("PORTRAITLIB_CACHE")
-    home = Path(chosen).expanduser().absolute() if chosen else project_folder() / "runs"
+    home = Path(chosen).expanduser().absolute() if chosen else home_folder() / "runs"
     return home / name
+
+
+def output_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder that is meant by one that somebody gave for results, with ~ as their home.
+
+    A relative one is beside the notebook, but where that is Colab's own folder, which is lost with
+    the session, and Drive is mounted, it is in Drive; that is said once.
+    """
+    given, drive = Path(folder).expanduser(), drive_folder()
+    if drive is None or given.is_absolute() or Path.cwd() != colab.CONTENT:
+        return given
+    if drive not in _TOLD:
+        print(f"Google Drive is mounted: what is made here goes to {drive}")
+        _TOLD.add(drive)
+    return drive / given

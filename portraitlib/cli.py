@@ -135,7 +135,12 @@ def _add_photos(commands: Any) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    train = commands.add_parser("train", help="teach the model a face, by a settings file")
+    train = commands.add_parser(
+        "train",
+        help="teach the model a face, by a settings file",
+        epilog="A training that is stopped goes on by the same command. Exit code: 0 done, "
+        "2 a mistake, 3 the budget is spent, 130 stopped.",
+    )
     train.set_defaults(run=_train)
     train.add_argument("settings", nargs="?", metavar="FILE", help="TOML; see --example")
     train.add_argument("--model", metavar="NAME", help="in place of the file's model")

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 from portraitlib.adapters import Adapter
-from portraitlib.address import cache_folder, digest
+from portraitlib.address import cache_folder, digest, output_folder
 from portraitlib.checkpoints import Run, newest_checkpoint, open_run, save_checkpoint
 from portraitlib.class_set import ClassImages
+from portraitlib.cost import Budget, cost_of
+from portraitlib.device import device_name
 from portraitlib.generate import library_versions
 from portraitlib.interrupt import Interrupt, hold_interrupts
 from portraitlib.models import Model
@@ -31,6 +33,7 @@ from portraitlib.portrait import Portrait
 from portraitlib.settings import DreamBooth, Range, UsageError, check_number
 from portraitlib.training_check import check_training
 from portraitlib.training_data import encode_captions, instance_captions, prepare_data
+from portraitlib.training_meter import Progress, TrainingMeter, progress_of, training_cost
 from portraitlib.training_step import Trainer, make_trainer, update
 from portraitlib.tuned import as_when_drawing, encoders_resting, tune
 
@@ -41,29 +44,6 @@ SMOOTH = 0.05  # what one step counts in the smoothed loss
 # What may be another when a run goes on: it changes how it is computed, not what.
 FREE = ("save_every_steps", "micro_batch_size", "compile", "gradient_checkpointing")
 ADAPTERS, FILM = "adapters", "film"  # folders of a run: adapters on the way, and what they draw
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training is.
-
-    loss: smoothed over about 20 steps.  seconds: of training so far, earlier runs included.
-    seconds_left: at the pace so far.  figures: what `watch` last measured.
-    """
-
-    step: int
-    total: int
-    loss: float
-    seconds: float
-    seconds_left: float
-    figures: Mapping[str, float]
-
-    def __str__(self) -> str:
-        seen = "".join(f", {name} {value:.2f}" for name, value in self.figures.items())
-        return (
-            f"step {self.step} of {self.total}, loss {self.loss:.4f}, {self.seconds:.0f} s, "
-            f"{self.seconds_left:.0f} s left{seen}"
-        )
 
 
 # Draws with the model as it is after so many steps: portraits to keep, and figures of them.
@@ -81,6 +61,7 @@ def train_dreambooth(
     watch_every: int = 100,
     trackers: tuple[str, ...] | None = None,
     on_step: Callable[[Progress], None] | None = None,
+    budget: Budget | None = None,
 ) -> Adapter:
     """Teach the model the person of the photos; the model itself stays as it is.
 
@@ -95,17 +76,22 @@ def train_dreambooth(
     trackers: names that accelerate knows, such as "wandb"; they write into the folder's `logs`.
         None is TensorBoard where it is installed, () is none.
     on_step: called with a Progress every ten steps and after the last.
+    budget: the most that the training may cost, earlier runs of it included and class images not;
+        asked before the first step, every ten steps and after each save.
 
     Ctrl-C saves, then says how to go on. Out of memory halves `micro_batch_size`. A loss or weights
     that are no numbers stop the run; the last good state stays, and is an adapter of its own.
+    Raises BudgetSpent when the budget is used up: the run is saved and goes on with a larger one.
     Raises UsageError in one line for photos, prompts or settings that cannot be trained with, a
     folder that holds another run or is in use, and a disk that is full; nothing saved is lost.
     """
     watch_every = int(check_number("train_dreambooth", "watch_every", watch_every, WATCH_EVERY))
     chosen = check_training(model, photos, settings, class_images)
+    if budget:  # one in dollars needs a rate
+        budget.check(cost_of(0.0, device_name(model.device)))
     identity = _identity(model, photos, chosen, class_images)
-    place = cache_folder("training") / digest(identity) if folder is None else Path(folder)
-    place = place.expanduser()
+    place = cache_folder("training") / digest(identity)
+    place = place if folder is None else output_folder(folder)
     accelerator = _accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
@@ -115,15 +101,19 @@ def train_dreambooth(
         describe = _describer(model, photos, chosen, class_images)
         begun = history["step"]
         if begun < history["total"]:
+            meter = TrainingMeter(history, model.device, place, budget)
+            if why := meter.why_spent():
+                raise meter.spent(why)
+            reported = _Reported(run, describe, watch, watch_every, on_step, meter)
             accelerator.init_trackers("training")
-            trainer.data = prepare_data(model, photos, chosen, class_images)
-            trainer.words = encode_captions(model, trainer.data.captions)
-            reported = _Reported(run, describe, watch, watch_every, on_step)
-            if watch and run and begun:  # it may compare with what there was before
-                watch(model, 0)
             try:
-                with hold_interrupts() as interrupt:
-                    _train(trainer, history, reported, interrupt)
+                with meter:
+                    trainer.data = prepare_data(model, photos, chosen, class_images)
+                    trainer.words = encode_captions(model, trainer.data.captions)
+                    if watch and run and begun:  # it may compare with what there was before
+                        watch(model, 0)
+                    with hold_interrupts() as interrupt:
+                        _train(trainer, history, reported, interrupt)
             finally:
                 for tracker in accelerator.trackers:
                     tracker.finish()  # the processes stay together, for the next training
@@ -193,6 +183,7 @@ class _Reported:
     watch: Watch | None
     watch_every: int
     on_step: Callable[[Progress], None] | None
+    meter: TrainingMeter
 
 
 def _train(
@@ -219,11 +210,13 @@ def _train(
                 if watched:
                     _watch(trainer, history, reported)
                 if reported.on_step:
-                    reported.on_step(_progress(history))
+                    reported.meter.note()
+                    reported.on_step(progress_of(history))
             except BaseException:  # what was learnt outlives a watcher that fails
                 _save(trainer, history, reported)
                 raise
-            if watched or saved:
+            spent = None if done == total else _why_spent(trainer, reported.meter)
+            if watched or saved or spent:
                 _save(trainer, history, reported)
             started_s += time.perf_counter() - paused_s  # watching is no training
             if stopped:
@@ -232,6 +225,8 @@ def _train(
                     f"stopped after step {done} of {total}, saved in {where}; "
                     "run the same again to go on from there"
                 )
+            if spent:
+                raise reported.meter.spent(spent)
 
 
 def _watch_first(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> None:
@@ -248,6 +243,17 @@ def _stopped(trainer: Trainer, interrupt: Interrupt, done: int) -> bool:
         return interrupt.asked and accelerator.num_processes == 1
     asked = torch.tensor(float(interrupt.asked), device=trainer.model.device)
     return bool(accelerator.reduce(asked, reduction="sum"))
+
+
+def _why_spent(trainer: Trainer, meter: TrainingMeter) -> str | None:
+    """Why the budget is used up, if it is; several processes, with a clock each, stop together."""
+    meter.note()
+    why, accelerator = meter.why_spent(), trainer.accelerator
+    if accelerator.num_processes > 1:
+        asked = torch.tensor(float(why is not None), device=trainer.model.device)
+        if accelerator.reduce(asked, reduction="sum"):
+            return why or f"the budget of {meter.budget} is used up"
+    return why
 
 
 def _read_losses(
@@ -281,6 +287,7 @@ def _save(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> Non
         raise UsageError(
             f"the weights are no numbers after step {step}; {_rescue(trainer, reported)}"
         )
+    reported.meter.note()
     if reported.run:
         tensors, optimizer = _state(trainer)
         save_checkpoint(reported.run, step, tensors, {**optimizer, "history": history})
@@ -316,15 +323,6 @@ def _watch(trainer: Trainer, history: dict[str, Any], reported: _Reported) -> No
     adapter.save(folder / ADAPTERS / f"step-{step:06d}.safetensors")
 
 
-def _progress(history: Mapping[str, Any]) -> Progress:
-    done, total, seconds = history["step"], history["total"], history["seconds"]
-    figures = history["figures"][-1] if history["figures"] else {}
-    return Progress(
-        *(done, total, history["loss"], seconds, seconds / done * (total - done)),
-        {name: value for name, value in figures.items() if name != "step" and value is not None},
-    )
-
-
 # --- what is kept --------------------------------------------------------------------------------
 
 
@@ -340,9 +338,9 @@ def _resume(place: Path, trainer: Trainer) -> dict[str, Any]:
     """Load the newest whole checkpoint, if there is one; the history of the run so far."""
     found = newest_checkpoint(place)
     if found is None:
-        total = trainer.settings.max_train_steps
-        nothing = {"step": 0, "total": total, "loss": None, "seconds": 0.0}
-        return {**nothing, "curve": [], "figures": []}
+        nothing = {"step": 0, "total": trainer.settings.max_train_steps, "loss": None}
+        spent = {"seconds": 0.0, "spent_s": {}, "peak_memory_gb": None}
+        return {**nothing, **spent, "curve": [], "figures": []}
     trainer.tuned.load(found.tensors)
     load_optimizer(trainer.optimizer, trainer.names, found.tensors, found.state["optimizer"])
     trainer.scaler.load_state_dict(found.state["scaler"])
@@ -372,6 +370,8 @@ def _describer(
             "class_images": class_images
             and {"count": len(class_images), "digest": class_images.digest},
             "device": str(model.device),
+            "card": device_name(model.device),
+            "dollars": training_cost(history).dollars,
             "versions": dict(library_versions()),
             **history,
         }

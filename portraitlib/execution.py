@@ -27,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portraitlib.address import PACKAGE, project_folder
+from portraitlib.address import PACKAGE, home_folder
 from portraitlib.gallery import write_json
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.runs import (
@@ -58,9 +58,9 @@ class KernelDied(NotebookFailed):
 
 
 def store_folder() -> Path:
-    """Where executed notebooks are kept: PORTRAITLIB_CACHE, else runs/cache of the project."""
+    """Where executed notebooks are kept: PORTRAITLIB_CACHE, else `home_folder()`'s runs/cache."""
     chosen = os.environ.get("PORTRAITLIB_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else project_folder() / "runs" / "cache"
+    return Path(chosen).expanduser().absolute() if chosen else home_folder() / "runs" / "cache"
 
 
 # --- running -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 from portraitlib.adapter_files import json_entry, read_metadata
 from portraitlib.adapters import OWN, Adapter
+from portraitlib.address import output_folder
 from portraitlib.dreambooth import ADAPTERS, FILM, Watch
 from portraitlib.generate import DEFAULT_SAMPLING, text_to_image
 from portraitlib.likeness import check_photos
@@ -240,7 +241,7 @@ def read_film(folder: str | Path) -> Film:
     folder: as it was given to `train_dreambooth`, with `watch`; the training may still run.
     Raises UsageError if there are none.
     """
-    home = Path(folder).expanduser()
+    home = output_folder(folder)
     paths = sorted((home / ADAPTERS).glob("step-*.safetensors"), key=_step_of)
     if not paths:
         raise UsageError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from portraitlib.address import output_folder
 from portraitlib.gallery_table import SCRIPT, differing, figure_text, shown, table_of_runs
 from portraitlib.portrait import Portrait, write_whole
 from portraitlib.settings import UsageError
@@ -27,13 +28,14 @@ def save_results(
 ) -> Path:
     """Write portraits as PNG files, and beside them `results.json` with the figures measured.
 
-    folder: made if it is missing. Pictures of an earlier `save_results` there are replaced.
+    folder: made if it is missing; in Colab, with Drive mounted, a relative one is made in Drive.
+        Pictures of an earlier `save_results` there are replaced.
     portraits: a list, or heading -> list, for a gallery with headings.
     figures: name with unit -> number or short text, e.g. {"seconds a picture": 0.9}.
 
     Returns the folder. Raises UsageError if it cannot be written to.
     """
-    target = Path(folder).expanduser()
+    target = output_folder(folder)
     groups = portraits if isinstance(portraits, Mapping) else {"": portraits}
     earlier = read_results(target)["portraits"] if (target / RESULTS).is_file() else []
     rows: list[dict[str, Any]] = []

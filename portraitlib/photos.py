@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 from portraitlib import photo_audit
+from portraitlib.address import home_folder
 from portraitlib.captions import read_captions, template_caption
+from portraitlib.colab import UPLOAD, in_colab, upload_photos
 from portraitlib.faces import FINDERS, Face, default_encoders, encoder_for, find_faces, shrunk
 from portraitlib.photo_crop import crop_head
 from portraitlib.photo_files import MASK, NotAPhoto, Skipped, list_photos, read_photo
@@ -43,6 +45,8 @@ def read_photos(
 
     folder: JPEG, PNG, WebP, TIFF and (with pillow-heif) HEIC files lie directly in it. Beside
         `name.jpg` may lie `name-masklabel.png`, of the same size: white is what a training counts.
+        In Colab "upload" lets you choose them in the browser; they stay on that machine, or go to
+        your Drive if it is mounted.
     size_px: side of the crops; `model.preset.size_px`. None is enlarged more than 1.5 times.
     identifier: the word that will mean the person.
     caption: for photos without `name.txt` and row in `metadata.jsonl`; {identifier} stands in it.
@@ -53,6 +57,8 @@ def read_photos(
     `photos.report` says of every file whether it is used, and why not. Raises UsageError if the
     folder cannot be read, nothing usable is in it, or a caption or a setting does not fit.
     """
+    if str(folder) == UPLOAD and in_colab() and not Path(UPLOAD).is_dir():
+        folder = upload_photos(home_folder())
     home = Path(folder).expanduser()
     size_px = int(check_number("read_photos", "size_px", size_px, RANGES["size_px"]))
     template_caption(caption, identifier)

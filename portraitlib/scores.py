@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from portraitlib.address import output_folder
 from portraitlib.gallery import write_json
 from portraitlib.measurement import Measurement
 from portraitlib.settings import UsageError
@@ -39,7 +40,7 @@ def write_scores(
     folder: str | os.PathLike[str], notebook: str, model: object, rows: Iterable[dict]
 ) -> Path:
     """Write the rows of a notebook's run to `report.json` in its folder, whole or not at all."""
-    target = Path(folder).expanduser() / REPORT
+    target = output_folder(folder) / REPORT
     content = {"form": FORM, "notebook": notebook, "model": str(model), "rows": list(rows)}
     write_json(target, content)
     return target
@@ -51,7 +52,7 @@ def read_scores(folder: str | os.PathLike[str]) -> list[dict]:
     Raises UsageError for one that cannot be read, or that a later portraitlib wrote.
     """
     rows = []
-    for path in sorted(Path(folder).expanduser().rglob(REPORT)):
+    for path in sorted(output_folder(folder).rglob(REPORT)):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from portraitlib.address import digest
+from portraitlib.address import digest, output_folder
 from portraitlib.gallery import write_json
 from portraitlib.pictures import content_hash
 from portraitlib.portrait import Portrait
@@ -229,7 +229,7 @@ def open_folder(
     folder: str | os.PathLike[str], about: About, varied: Mapping[str, Sequence[Any]]
 ) -> SweepFolder:
     """The folder of a sweep, new or begun; raises UsageError if it holds another."""
-    return SweepFolder(Path(folder).expanduser(), about, varied)
+    return SweepFolder(output_folder(folder), about, varied)
 
 
 def _key(value: Any, name: str) -> str:

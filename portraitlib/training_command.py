@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import portraitlib as pl
+from portraitlib.cost import BudgetSpent
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 from portraitlib.training_file import (
@@ -29,7 +30,7 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
     """Do what a settings file asks for. Everything that can be refused early is.
 
     Several processes, of `accelerate launch`, train together; the first alone speaks.
-    Raises UsageError, and KeyboardInterrupt with the words that tell how to go on.
+    Raises UsageError, and KeyboardInterrupt and BudgetSpent with words that tell how to go on.
     """
     main = int(os.environ.get("RANK", 0)) == 0
     say = say if main else _silent
@@ -53,15 +54,23 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
             watch_every=asked.film["every"] if asked.film else 100,
             trackers=asked.trackers,
             on_step=pl.print_progress() if main else None,
+            budget=asked.budget,
         )
     except KeyboardInterrupt as stopped:
         if not str(stopped):
             raise
-        where, _, _ = str(stopped).partition("; run the same again")
-        path = shlex.quote(os.path.relpath(asked.path))
-        raise KeyboardInterrupt(f"{where}; to go on: portraitlib train {path}") from None
+        raise KeyboardInterrupt(_to_go_on(asked, stopped)) from None
+    except BudgetSpent as stopped:
+        raise BudgetSpent(_to_go_on(asked, stopped, "raise its budget, then ")) from None
     if main:
         _finish(asked, model, adapter, say)
+
+
+def _to_go_on(asked: TrainingFile, stopped: BaseException, first: str = "") -> str:
+    """What a stopped training says, for a shell."""
+    where, _, _ = str(stopped).partition("; run the same again")
+    path = shlex.quote(os.path.relpath(asked.path))
+    return f"{where}; to go on: {first}portraitlib train {path}"
 
 
 def _silent(line: str) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from portraitlib.cost import Budget
 from portraitlib.photo_set import IDENTIFIER
 from portraitlib.photos import CAPTION
 from portraitlib.presets import PRESETS
@@ -47,6 +48,8 @@ class Key:
 COUNT = Range(1, 1000, "class images", 100)
 EVERY = Range(1, 1_000_000, "updates", 100)
 HELD_OUT = Range(0, 200, "photos", 3)
+DOLLARS = Range(0.001, 1e6, "dollars", 2.0, whole=False)
+SECONDS = Range(1, 1e8, "seconds", 3600)
 # Table -> key -> what it is; "" is the top of the file, and [dreambooth] has its own.
 TABLES: dict[str, dict[str, Key]] = {
     "": {
@@ -65,6 +68,12 @@ TABLES: dict[str, dict[str, Key]] = {
         "trackers": Key(
             "names of trackers that accelerate knows, such as tensorboard", default=[], several=True
         ),
+        "budget_dollars": Key(
+            "the most that the training may cost, runs before this one included and class images "
+            "not; then it stops, saved",
+            numbers=DOLLARS,
+        ),
+        "budget_seconds": Key("the longest that it may take, counted alike", numbers=SECONDS),
     },
     "class_images": {
         "prompt": Key("the class prompt, which the model draws", example="portrait of a man"),
@@ -97,6 +106,7 @@ class TrainingFile:
     caption: str
     out: Path
     trackers: tuple[str, ...]
+    budget: Budget
     dreambooth: DreamBooth
     class_images: dict[str, Any] | None
     film: dict[str, Any] | None
@@ -139,6 +149,7 @@ def read_training_file(path: str | os.PathLike[str]) -> TrainingFile:
         top["caption"],
         _place(source, top["out"] or f"runs/{source.stem}"),
         tuple(top["trackers"]),
+        Budget(top["budget_dollars"], top["budget_seconds"]),
         settings,
         of_class,
         _checked_table(source, "film", tables),

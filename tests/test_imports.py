@@ -17,16 +17,27 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 LAYERS = (
     ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
     + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "repository")
-    + ("progress",),
+    + ("colab",)
+    + ("progress", "cost"),
     ("sheet", "show", "adapter_files", "adapters", "adapter_weights", "models", "captions")
     + ("photo_files", "photo_crop", "photo_audit")
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery_table", "gallery")
+    (
+        "photo_set",
+        "photos",
+        "contact_sheet",
+        "subject",
+        "pictures",
+        "gallery_table",
+        "gallery",
+        "report",
+    )
     + ("class_audit", "class_cache", "class_set"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
-    + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
-    ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
+    + ("training_data", "tuned", "training_step", "training_check")
+    + ("training_meter", "dreambooth"),
+    ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement")
     + ("appearance", "estimates", "fidelity", "likeness", "scores", "scoreboard", "ledger"),
     ("film", "film_choice", "film_sheet"),
     ("training_file", "training_command"),
@@ -44,6 +55,7 @@ TORCHLESS = (
     *("class_audit", "class_cache", "class_set", "scores", "scoreboard", "ledger", "progress"),
     *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
+    *("colab", "report"),
 )
 HEAVY = (
     "torch",

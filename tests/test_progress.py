@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 import portraitlib as pl
-from portraitlib.dreambooth import Progress
+from portraitlib.training_meter import Progress
 
 
 class Terminal(io.StringIO):
