@@ -19,6 +19,11 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
+def has_onednn() -> bool:
+    """Does torch compute convolutions on the processor with oneDNN here?"""
+    return torch.backends.mkldnn.is_available()
+
+
 def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The device to compute on: the one named, or the best there is (CUDA, then MPS, then CPU).
 

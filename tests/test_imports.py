@@ -25,7 +25,7 @@ LAYERS = (
     + ("class_audit", "class_cache", "class_set"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
-    + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
+    + ("quick_layers", "training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
     + ("appearance", "estimates", "fidelity", "likeness", "scores"),
     ("film", "film_choice", "film_sheet"),
