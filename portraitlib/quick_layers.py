@@ -28,7 +28,7 @@ class LowRankLinear(torch.autograd.Function):
     """A frozen linear layer and its LoRA in one: `x W' + bias + scale x A' B'`.
 
     x: (..., inputs).  weight: (outputs, inputs).  down: (rank, inputs).  up: (outputs, rank).
-    One node instead of seven; keeps x and x A', and adds in place. 5 % of a step.
+    One node instead of seven; keeps x and x A', and adds in place. 5 to 7 % of a step.
     """
 
     @staticmethod
@@ -68,9 +68,9 @@ class FrozenConvolution:
     """A convolution that does not learn, its weights in the order that oneDNN computes with.
 
     Otherwise they are brought into that order twice a step, which for pictures of few pixels takes
-    as long as the convolution: 7 % of a step. Going back is a convolution as well, with the kernel
-    turned round. Each order is found when it is first needed, for the shape that is seen then;
-    another shape is computed alike.
+    as long as the convolution: 5 to 7 % of a step. Going back is a convolution as well, with the
+    kernel turned round. Each order is found when it is first needed, for the shape that is seen
+    then; another shape is computed alike.
     """
 
     layer: nn.Conv2d
@@ -157,7 +157,7 @@ class QuickLayers:
         """The captions whose states the network is to be given: each once, where it can pick.
 
         texts: (batch,), the number of each sample's caption; (captions,) comes back. Keys and
-        values of 4 + 4 samples are those of 2 captions: 5 % of such a step.
+        values of 4 + 4 samples are those of 2 captions; with `_attend`, 8 % of such a step.
         """
         self.rows = None
         if not (self.in_use and self.shares_captions):
@@ -208,7 +208,7 @@ def _attend(
     encoder_hidden_states: torch.Tensor | None = None,
     attention_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What diffusers' AttnProcessor2_0 does here, without looking up its own signature: 2 %."""
+    """What diffusers' AttnProcessor2_0 does here, without looking up its own signature."""
     assert attention_mask is None
     crosses = encoder_hidden_states is not None
     shown = encoder_hidden_states if crosses else hidden_states
