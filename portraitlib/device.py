@@ -19,6 +19,17 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
+def has_onednn() -> bool:
+    """Does torch compute convolutions on the processor with oneDNN here, from packed weights?
+
+    Its operators for that are torch's own and not promised: where one is missing, the answer is no.
+    """
+    needed = ("_reorder_convolution_weight", "_convolution_pointwise")
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in needed
+    )
+
+
 def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The device to compute on: the one named, or the best there is (CUDA, then MPS, then CPU).
 

@@ -11,6 +11,7 @@ import torch
 
 from portraitlib.device import DTYPES, forget_freed_memory, is_out_of_memory, put_on
 from portraitlib.models import Model
+from portraitlib.quick_layers import QuickLayers, quick_layers
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.training_data import Batch, TrainingData, encode_learning
 from portraitlib.tuned import Tuned
@@ -38,6 +39,7 @@ class Trainer:
     words: tuple[torch.Tensor, torch.Tensor] | None = None
     micro_batch_size: int = 0
     kept: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    quick: QuickLayers = field(default_factory=QuickLayers)
 
     @property
     def names(self) -> list[str]:
@@ -64,6 +66,8 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         micro_batch_size=settings.micro_batch_size or 0,
     )
     tuned.train()
+    if not settings.compile and _precision(model, settings) == "float32":
+        trainer.quick = quick_layers(tuned.parts.values(), model.device)
     trainer.kept = model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32)
     return trainer
 
@@ -139,11 +143,12 @@ def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
     """Gradients of the whole batch, from as many forward passes as memory wants."""
     trainer.optimizer.zero_grad(set_to_none=True)
     losses = []
-    for start in range(0, len(batch), trainer.micro_batch_size):
-        part = batch.part(slice(start, start + trainer.micro_batch_size))
-        loss = weighted_error(trainer, part)
-        trainer.scaler.scale(loss).backward()
-        losses.append(loss.detach())
+    with trainer.quick.used():
+        for start in range(0, len(batch), trainer.micro_batch_size):
+            part = batch.part(slice(start, start + trainer.micro_batch_size))
+            loss = weighted_error(trainer, part)
+            trainer.scaler.scale(loss).backward()
+            losses.append(loss.detach())
     return torch.stack(losses).sum()
 
 
@@ -169,7 +174,7 @@ def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
         if settings.text_learning_rate and trainer.data is not None:
             words = encode_learning(trainer.tuned.model, trainer.data.captions, batch.texts)
         else:
-            words = _words(trainer, batch)
+            words = _words(trainer, batch, trainer.quick.distinct(batch.texts))
         got = _answer(trainer.network, noisy, batch, words)
         wanted = _target(model, batch, a)
         first = int((~batch.of_class).sum())
@@ -177,8 +182,9 @@ def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
             # No class images: what the untouched model, its encoders too, answers is held.
             rows = slice(first, None)
             with torch.no_grad():
-                untouched = _words(trainer, batch.part(rows))
-                held = _answer(model.pipeline.unet, noisy[rows], batch.part(rows), untouched)
+                part = batch.part(rows)
+                untouched = _words(trainer, part, part.texts)
+                held = _answer(model.pipeline.unet, noisy[rows], part, untouched)
             wanted = torch.cat([wanted[:first], held])
     error = (got - wanted).square().mean(1, keepdim=True)
     if batch.masks is not None:
@@ -186,12 +192,14 @@ def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
     return (error.mean((1, 2, 3)) * _snr_weights(model, settings, kept) * batch.weights).sum()
 
 
-def _words(trainer: Trainer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the untouched text encoders make of each sample's caption: states and pooled."""
+def _words(
+    trainer: Trainer, batch: Batch, captions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the untouched text encoders say: states of these captions, pooled of each sample's."""
     assert trainer.words is not None
-    texts = put_on(batch.texts, trainer.model.device)
+    device = trainer.model.device
     states, pooled = trainer.words
-    return states[texts], pooled[texts]
+    return states[put_on(captions, device)], pooled[put_on(batch.texts, device)]
 
 
 def _answer(

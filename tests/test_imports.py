@@ -35,7 +35,7 @@ LAYERS = (
     + ("class_audit", "class_cache", "class_set"),
     ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
-    + ("training_data", "tuned", "training_step", "training_check")
+    + ("quick_layers", "training_data", "tuned", "training_step", "training_check")
     + ("training_meter", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement")
     + ("appearance", "estimates", "fidelity", "likeness", "scores", "scoreboard", "ledger"),
