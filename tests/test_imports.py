@@ -23,7 +23,7 @@ LAYERS = (
     + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
     ("photo_set", "photos", "contact_sheet", "subject", "pictures", "gallery_table", "gallery")
     + ("class_audit", "class_cache", "class_set"),
-    ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
+    ("prompts", "latents", "previews", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
     + ("training_data", "tuned", "training_step", "training_check", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement", "cost")
