@@ -31,7 +31,10 @@ LAYERS = (
     ("film", "film_choice", "film_sheet"),
     ("training_file", "training_command"),
     ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
-    + ("batch_runs", "batch", "studio", "cli"),
+    + ("batch_runs", "batch", "cli"),
+    ("studio_recipes", "studio_fields", "studio_worker", "studio_draw", "studio_gallery")
+    + ("studio_uploads", "studio_panels", "studio_sheet", "studio_look", "studio_stage")
+    + ("studio_app", "studio"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
@@ -44,6 +47,7 @@ TORCHLESS = (
     *("class_audit", "class_cache", "class_set", "scores", "progress"),
     *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
+    *("studio", "studio_recipes", "studio_fields", "studio_worker", "studio_look"),
 )
 HEAVY = (
     "torch",
