@@ -65,6 +65,7 @@ DEMO: dict[str, dict[str, Any]] = {
         "scales": [0.0, 0.5, 1.0],
         "ends": [0.5, 1.0],
     },
+    "09_studio": {"model_name": "mini", "num_images": 2},
 }
 
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
