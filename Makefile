@@ -2,6 +2,7 @@
 #
 #   make demo       every notebook on the embedded model, small settings -> runs/demo/index.html
 #   make test       lint, types, tests
+#   make browser    the studio in Chromium, by JupyterLab and by Voila -> runs/browser/*.png
 #   make notebooks  re-execute notebooks/ with their default parameters and store the outputs
 #   make bench      how long the embedded model takes here
 #   make clean      remove what these commands made, .venv included
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test notebooks bench clean
+.PHONY: demo test browser notebooks bench clean
 
 demo: $(READY)
 	@$(BIN)/portraitlib demo
@@ -23,6 +24,9 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
+browser: $(READY)
+	$(BIN)/python -m pytest -q tests/browser
+
 notebooks: $(READY)
 	@$(BIN)/portraitlib notebooks
 
@@ -30,7 +34,7 @@ bench: $(READY)
 	@$(BIN)/portraitlib bench
 
 clean:
-	rm -rf .venv runs/demo runs/cache runs/class_images runs/bench.json build dist *.egg-info
+	rm -rf .venv runs/demo runs/browser runs/cache runs/class_images runs/bench.json build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find portraitlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 

@@ -24,6 +24,7 @@ from portraitlib.pictures import open_picture
 from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
+from portraitlib.studio_look import SCRIPT, served_by_voila
 
 if TYPE_CHECKING:
     from portraitlib.models import Model
@@ -175,7 +176,6 @@ def open_studio(
     """
     from portraitlib.models import Model
     from portraitlib.studio_app import Studio
-    from portraitlib.studio_look import SCRIPT
     from portraitlib.studio_recipes import Screen
 
     if not isinstance(model, Model):
@@ -203,7 +203,7 @@ def reader_present() -> bool:
     papermill and nbconvert say that nobody is there. Voila, which cannot either, serves a reader.
     Outside a notebook the answer is yes.
     """
-    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+    if served_by_voila():
         return True
     from IPython import get_ipython
 

@@ -21,7 +21,7 @@ from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.studio_draw import Made, make
 from portraitlib.studio_fields import Form, help_of, make_setting, set_tooltip
 from portraitlib.studio_gallery import Entry, Gallery, History
-from portraitlib.studio_look import STYLE
+from portraitlib.studio_look import APP, STYLE, served_by_voila
 from portraitlib.studio_panels import TITLES, AdapterPanel, PhotoPanel, SweepPanel, TrainPanel
 from portraitlib.studio_recipes import (
     METHODS,
@@ -106,15 +106,17 @@ class Studio:
         row.children = (*row.children, self.dice, self.lock)
 
     def _lay_out(self) -> Any:
-        shared = [self.prompt.box, *self.sampling.boxes, titled([self.adapters.box], "Adapters")]
+        prompt = self.prompt.box
+        shared = [*self.sampling.boxes, titled([self.adapters.box], "Adapters")]
         photo, edges = self.photo.place, self.photo.edges_place
         pages = {
-            "words": shared,
-            "photo": [self.photo.source(photo), *self.from_photo.boxes, *shared],
+            "words": [prompt, *shared],
+            "photo": [self.photo.source(photo), prompt, *self.from_photo.boxes, *shared],
             "edges": [
-                self.photo.source(photo, edges), *self.lines.boxes, *self.control.boxes, *shared,
+                self.photo.source(photo, edges), prompt, *self.lines.boxes, *self.control.boxes,
+                *shared,
             ],
-            "face": [self.train.box, titled([self.prompt.box], "Then draw")],
+            "face": [self.train.box, titled([prompt], "Then draw, as the words tab says")],
             "sweep": [self.sweep.box],
         }  # fmt: skip
         self.tabs = widgets.Tab([widgets.VBox(parts) for parts in pages.values()])
@@ -133,11 +135,12 @@ class Studio:
         self.sheet.add_class("pl-sheet")
         command = titled([self.command, copy], "The same by papermill")
         command.add_class("pl-command")
-        left = widgets.VBox([self.tabs, command])
         right = widgets.VBox([*self.stage.boxes, self.sheet, self.gallery.box, self.drop])
-        main = widgets.Box([left, right])
+        right.add_class("pl-right")
+        main = widgets.Box([self.tabs, right, command])
         main.add_class("pl-main")
-        box = widgets.VBox([widgets.HTML(STYLE), self._head(), main])
+        style = widgets.HTML(STYLE + (APP if served_by_voila() else ""))
+        box = widgets.VBox([style, self._head(), main])
         box.add_class("pl-studio")
         return box
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,6 +180,21 @@ def _scores(
     table: SweepTable, screen: Screen, photos: PhotoSet | None, inputs: list[Any]
 ) -> Measurement:
     """Likeness to the photos, words of the prompt seen, edges kept: what there is to compare."""
-    prompts = [portrait.recipe["prompt"] for portrait in table.portraits]
     edges = inputs[0].image if screen.method == "edges" and "size_px" not in screen.vary else None
-    return measure(table, photos=photos, prompt=prompts, edges=edges)
+    return score(table, photos, edges)
+
+
+def score(
+    portraits: SweepTable | list[Portrait], photos: PhotoSet | None = None, edges: Any = None
+) -> Measurement:
+    """Measure portraits by what they were asked for; a prompt that no judge knows is not measured.
+
+    Warns of that: the pictures are wanted all the same.
+    """
+    drawn = portraits.portraits if isinstance(portraits, SweepTable) else portraits
+    prompts = [portrait.recipe["prompt"] for portrait in drawn]
+    try:
+        return measure(portraits, photos=photos, prompt=prompts, edges=edges)
+    except UsageError as problem:
+        warnings.warn(f"not measured: {problem}", stacklevel=2)
+        return measure(portraits, photos=photos, edges=edges)

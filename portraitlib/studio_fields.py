@@ -126,7 +126,7 @@ def make_setting(
     allowed: for what RANGES does not have.
     """
     allowed = allowed or RANGES.get(name)
-    about = f"{_range_text(allowed)}. {told}" if allowed else told
+    about = _about(told, allowed)
     if name in CHOICES:
         found = _choice(name, value, optional)
     elif isinstance(value, bool) or annotation.startswith("bool"):
@@ -166,10 +166,14 @@ def plain_number(value: float) -> str:
     return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
 
 
-def _range_text(allowed: Range) -> str:
+def _about(told: str, allowed: Range | None) -> str:
+    """The help with its range, which many docstrings have at its beginning already."""
+    told = told[:1].upper() + told[1:]
+    if allowed is None or re.search(r"(^|, )-?[\d.]+ to [\d.]+", told):
+        return told
     ends = f"{plain_number(allowed.low)} to {plain_number(allowed.high)}"
     many = f", multiples of {allowed.multiple}" if allowed.multiple > 1 else ""
-    return f"{ends}{many} ({allowed.unit})"
+    return f"{ends}{many} ({allowed.unit}). {told}"
 
 
 Found = tuple[Any, Sequence[Any], Callable[[], Any], Callable[[Any], None]]
@@ -188,7 +192,7 @@ def _number(name: str, value: Any, allowed: Range) -> Found:
     kind = widgets.BoundedIntText if whole else widgets.BoundedFloatText
     ends = {"min": allowed.low, "max": allowed.high}
     reach = REACH.get(name)
-    if reach is None and allowed.high <= SHARE:
+    if reach is None and allowed.high <= SHARE and "rate" not in name:
         reach = (allowed.low, allowed.high, 0.05)
     if reach is None:
         step = {"step": allowed.multiple} if whole else {}
@@ -250,18 +254,22 @@ def _maybe_number(name: str, value: Any, allowed: Range, optional: str) -> Found
 
 
 def _choice(name: str, value: Any, optional: str | None, words: Sequence[Any] = ()) -> Found:
-    """One of a few words; None, where it may be, is the first."""
-    options = [(str(word), word) for word in words or CHOICES[name]]
+    """One of a few words; None, where it may be, comes first, and is "" to the menu."""
+    options: list[tuple[str, Any]] = [(str(word), word) for word in words or CHOICES[name]]
     if words:
         options = [("yes" if word else "no", word) for word in words]
     if optional is not None:
-        options.insert(0, (optional, None))
-    box = _labelled(widgets.Dropdown, name, options=options, value=value)
-    return box, [box], lambda: box.value, _setter(box)
+        options.insert(0, (optional, ""))
+    box = _labelled(widgets.Dropdown, name, options=options, value="" if value is None else value)
+
+    def write(given: Any) -> None:
+        box.value = "" if given is None else given
+
+    return box, [box], lambda: None if box.value == "" else box.value, write
 
 
 def _check(name: str, value: bool) -> Found:
-    box = _labelled(widgets.Checkbox, name, value=value, indent=True)
+    box = _labelled(widgets.Checkbox, name, value=value, indent=False)
     return box, [box], lambda: box.value, _setter(box)
 
 
@@ -341,7 +349,10 @@ class Form:
             setting.control.observe(handler, "value")
 
     def _may_be_empty(self, name: str) -> bool:
-        return hasattr(self.settings[name].control, "placeholder")
+        control = self.settings[name].control
+        return (
+            hasattr(control, "placeholder") or "" in dict(getattr(control, "options", ())).values()
+        )
 
 
 def _named_default(name: str, own: Any) -> str:

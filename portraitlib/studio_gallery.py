@@ -201,7 +201,8 @@ class Gallery:
         count = len(self.thumbs)
         self.empty.layout.display = "none" if count else None
         self.zip.disabled = not count
-        self.count.value = f"<b>Gallery</b> <span class='pl-soft'>{count} pictures</span>"
+        told = f"{count} picture" if count == 1 else f"{count} pictures"
+        self.count.value = f"<b>Gallery</b> <span class='pl-soft'>{told}</span>"
         self.link.value = ""
 
     def _pack(self) -> None:

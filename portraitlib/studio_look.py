@@ -5,6 +5,8 @@ Colours are those of the page around it (JupyterLab, VS Code, Colab, Voila), lig
 
 from __future__ import annotations
 
+import os
+
 STYLE = """<style>
 .pl-studio { --pl-ink: var(--jp-ui-font-color1, var(--vscode-foreground, CanvasText));
   --pl-soft: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, GrayText));
@@ -24,7 +26,10 @@ STYLE = """<style>
 .pl-head b { font-size: 20px; font-weight: 650; }
 .pl-soft { color: var(--pl-soft); font-size: 12.5px; }
 .pl-main { display: grid !important; align-items: start; gap: 18px 24px;
-  grid-template-columns: minmax(0, 6fr) minmax(0, 5fr); }
+  grid-template-columns: minmax(0, 6fr) minmax(0, 5fr); grid-template-rows: auto 1fr;
+  grid-template-areas: "tabs right" "command right"; }
+.pl-main > .pl-tabs { grid-area: tabs; }
+.pl-main > .pl-right { grid-area: right; }
 .pl-main > * { min-width: 0; margin: 0 !important; width: auto; }
 
 /* settings: label, control and number stand in the same three columns everywhere */
@@ -35,17 +40,21 @@ STYLE = """<style>
 .pl-row > :only-child { grid-column: 1 / -1; }
 .pl-row > .pl-number { width: 84px !important; }
 .pl-number input { text-align: right; font-variant-numeric: tabular-nums; }
-.pl-labelled { width: 100% !important; height: auto; }
+.pl-labelled { width: 100% !important; height: auto; margin: 0 !important; }
 .pl-labelled > label, .pl-labelled > .widget-label, .pl-labelled > .widget-label-basic {
   width: 118px !important; min-width: 118px; text-align: left !important; flex: none;
   font-size: 13px; color: inherit; line-height: 28px; overflow: hidden; text-overflow: ellipsis; }
 .pl-labelled textarea { line-height: 1.4; padding: 6px 8px; resize: vertical; }
 .pl-labelled textarea, .pl-labelled input[type=text], .pl-labelled input[type=number],
 .pl-labelled select, .pl-number input { border-radius: 6px !important; }
-.pl-labelled.widget-checkbox > .widget-label, .pl-labelled .widget-label-basic { flex: 1; }
-.pl-help { color: var(--pl-soft); font-size: 12px; margin: -2px 0 0 126px !important;
-  max-width: calc(100% - 126px); min-height: 0; }
-.pl-help .widget-html-content, .pl-help .jupyter-widget-html-content { font-size: 12px; }
+.pl-labelled > .widget-label-basic { width: auto !important; margin-left: 126px; }
+.pl-labelled select { height: 28px; padding: 2px 8px; }
+.pl-labelled textarea { font: inherit; }
+.pl-studio .widget-upload { font-size: 0; }
+.pl-studio .widget-upload i, .pl-studio .widget-upload::after { font-size: 13px; }
+.pl-studio .pl-help { color: var(--pl-soft); font-size: 12px; margin: 1px 0 0 126px !important;
+  width: auto; align-self: stretch; min-width: 0; overflow: hidden; }
+.pl-studio .pl-help div { font-size: 12px; line-height: 1.4; overflow: hidden; }
 .pl-help span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .pl-explain .pl-help span { white-space: normal; }
 .pl-seed .pl-row { grid-template-columns: minmax(0, 1fr) auto auto; }
@@ -78,8 +87,9 @@ STYLE = """<style>
 .pl-stage img { width: 100% !important; height: 100% !important; max-width: none; margin: 0;
   object-fit: contain; display: block; }
 .pl-after { flex-wrap: wrap; gap: 8px; margin: 10px 0 0 !important; min-height: 32px;
-  justify-content: center; }
-.pl-studio a.pl-get { display: inline-block; line-height: 28px; padding: 0 12px; border-radius: 7px;
+  justify-content: center; align-items: center; }
+.pl-after > *, .pl-gallery-head > *, .pl-gallery-head > * > * { margin: 0 !important; }
+.pl-studio a.pl-get { display: inline-block; line-height: 26px; padding: 0 12px; border-radius: 7px;
   border: 1px solid var(--pl-line); color: inherit; text-decoration: none; font-size: 13px; }
 .pl-studio a.pl-get:hover { border-color: var(--pl-accent); }
 .pl-recipe { width: 100%; margin: 8px 0 0 !important; min-height: 28px; }
@@ -110,7 +120,7 @@ STYLE = """<style>
 .pl-source { display: grid !important; grid-template-columns: 148px minmax(0, 1fr); gap: 14px;
   width: 100%; margin: 0 0 12px !important; }
 .pl-source > * { margin: 0 !important; min-width: 0; }
-.pl-pair { display: grid !important; grid-template-columns: 1fr; gap: 8px; }
+.pl-pair { display: grid !important; grid-template-columns: 1fr; gap: 8px; align-content: start; }
 .pl-shown { width: 148px; height: 148px; border-radius: var(--pl-round);
   background: var(--pl-place); overflow: hidden !important; margin: 0 !important; }
 .pl-shown img { width: 100% !important; height: 100% !important; object-fit: contain; margin: 0;
@@ -118,6 +128,7 @@ STYLE = """<style>
 .pl-drop { border: 1.5px dashed var(--pl-line); border-radius: var(--pl-round); padding: 9px 12px;
   align-items: center; gap: 6px 12px; flex-wrap: wrap; margin: 0 0 10px !important; width: 100%; }
 .pl-drop.pl-over { border-color: var(--pl-accent); background: var(--pl-place); }
+.pl-gallery + .pl-drop { margin-top: 14px !important; }
 .pl-drop > * { margin: 0 !important; min-width: 0; }
 .pl-drop .widget-html, .pl-drop .jupyter-widget-html { flex: 1 1 140px; width: auto; }
 .pl-adapter { display: grid !important; grid-template-columns: minmax(0, 1fr) auto; gap: 8px;
@@ -125,6 +136,7 @@ STYLE = """<style>
 .pl-adapter .pl-setting { margin: 0; }
 
 /* the sweep */
+.pl-varied > * { margin: 0 0 8px !important; }
 .pl-sheet { width: 100%; overflow-x: auto !important; margin: 10px 0 0 !important; }
 .pl-sheet table { border-collapse: separate; border-spacing: 6px; font-size: 12.5px; }
 .pl-sheet th { font-weight: 600; text-align: center; padding: 2px 4px; max-width: 150px;
@@ -136,21 +148,31 @@ STYLE = """<style>
 .pl-sheet .pl-score { color: var(--pl-soft); line-height: 1.35; padding-top: 3px;
   font-variant-numeric: tabular-nums; }
 .pl-command textarea { font: 12px/1.5 ui-monospace, monospace !important; }
-.pl-command { margin: 18px 0 0 !important; width: 100%; }
+.pl-main > .pl-command { grid-area: command; width: 100%; }
+.pl-studio .pl-command button { align-self: flex-start; margin-top: 6px; }
 
 @container (max-width: 760px) {
-  .pl-main { grid-template-columns: minmax(0, 1fr); }
+  .pl-main { grid-template-columns: minmax(0, 1fr); grid-template-rows: auto;
+    grid-template-areas: "tabs" "right" "command"; }
   .pl-tabs .lm-TabBar-tab, .pl-tabs .p-TabBar-tab { padding: 0 8px !important; }
 }
 @container (max-width: 430px) {
   .pl-source { grid-template-columns: 96px minmax(0, 1fr); gap: 10px; }
   .pl-shown { width: 96px; height: 96px; }
-  .pl-labelled > label, .pl-labelled > .widget-label { width: 96px !important; min-width: 96px; }
-  .pl-help { margin-left: 104px !important; max-width: calc(100% - 104px); }
+  .pl-labelled > label, .pl-labelled > .widget-label { width: 104px !important;
+    min-width: 104px; font-size: 12.5px; }
+  .pl-studio .pl-help { margin-left: 112px !important; }
+  .pl-labelled > .widget-label-basic { margin-left: 112px; }
 }
 @media (prefers-reduced-motion: no-preference) {
   .pl-thumb, .pl-drop, .pl-studio a.pl-get { transition: box-shadow .15s, border-color .15s; }
 }
+</style>"""
+
+# Voila serves a whole notebook: the cell of the studio alone is the app.
+APP = """<style>
+body:has(.pl-studio) .jp-Cell:not(:has(.pl-studio)) { display: none !important; }
+.jp-Cell:has(.pl-studio) { max-width: 1260px; margin: 0 auto; }
 </style>"""
 
 # Files dropped on a place go to the upload button in it: its input is not part of the page, so the
@@ -190,3 +212,8 @@ SCRIPT = """
   });
 })();
 """
+
+
+def served_by_voila() -> bool:
+    """Does this kernel run for an app by Voila?"""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")

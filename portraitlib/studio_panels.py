@@ -272,6 +272,7 @@ class SweepPanel:
         for part in parts:
             part.observe(lambda _: changed(), "value")
         self.box = widgets.VBox([*parts, note])
+        self.box.add_class("pl-varied")
 
     def _options(self) -> None:
         names = variable(self.method.value)

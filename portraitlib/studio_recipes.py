@@ -52,11 +52,12 @@ class Lines:
 class Screen:
     """All that decides what the studio draws.
 
-    method: "words", "photo" or "edges".  prompt: what to draw.
+    method: "words", "photo" or "edges".  prompt: what to draw, in words.
     photo_file: the picture to start from, or whose edges are taken; "" for the first photo.
     adapters: (file, scale) of each.
     training: teach the photos' face first, and draw with it; None does not.
-    num_class_images: for that training; 0 for none.
+    num_class_images: pictures of others of the class prompt, which keep that training from making
+        the class the person; 0 for none.
     vary: setting -> values, at most two: a sweep in place of one drawing.
 
     Raises UsageError for another method, and for a setting that cannot be varied.

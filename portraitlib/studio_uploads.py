@@ -32,8 +32,13 @@ def drop_place(
 ) -> Any:
     """A place to drop files on, with a button that chooses some."""
     upload = widgets.FileUpload(accept=accept, multiple=multiple, description=button)
-    place = widgets.Box([upload, widgets.HTML(f"<span class='pl-soft'>{html.escape(told)}</span>")])
+    # The widget writes a count behind its words; the words alone stand in its place.
+    mark = "pl-up-" + button.lower().replace(" ", "-")
+    style = f'<style>.{mark} .widget-upload::after {{ content: "{button}"; }}</style>'
+    note = widgets.HTML(f"{style}<span class='pl-soft'>{html.escape(told)}</span>")
+    place = widgets.Box([upload, note])
     place.add_class("pl-drop")
+    place.add_class(mark)
 
     def taken(change: Any) -> None:
         if change["new"]:
