@@ -127,7 +127,7 @@ class Studio:
         self.tabs.observe(lambda _: self._turned(), "selected_index")
         told = "or drop a PNG made here, or by AUTOMATIC1111: the sliders take its settings"
         self.drop = drop_place(told, self._take_png, "Settings of a PNG", accept="image/png")
-        self.command = widgets.Textarea(rows=4)
+        self.command = widgets.Textarea(rows=6)
         self.command.layout.width = "100%"
         copy = widgets.Button(description="Copy", icon="copy")
         copy.add_class("pl-copy")

@@ -89,10 +89,11 @@ STYLE = """<style>
 .pl-after { flex-wrap: wrap; gap: 8px; margin: 10px 0 0 !important; min-height: 32px;
   justify-content: center; align-items: center; }
 .pl-after > *, .pl-gallery-head > *, .pl-gallery-head > * > * { margin: 0 !important; }
-.pl-studio a.pl-get { display: inline-block; line-height: 26px; padding: 0 12px; border-radius: 7px;
+.pl-studio .pl-get { display: inline-block; line-height: 26px; padding: 0 12px; border-radius: 7px;
   border: 1px solid var(--pl-line); color: inherit; text-decoration: none; font-size: 13px; }
+.pl-studio .pl-off { opacity: .5; }
 .pl-studio a.pl-get:hover { border-color: var(--pl-accent); }
-.pl-recipe { width: 100%; margin: 8px 0 0 !important; min-height: 28px; }
+.pl-recipe { width: 100%; margin: 8px 0 0 !important; min-height: 44px; }
 .pl-recipe summary { cursor: pointer; font-size: 13px; overflow-wrap: anywhere; }
 .pl-recipe table { border-collapse: collapse; margin: 8px 0; width: 100%; font-size: 12.5px; }
 .pl-recipe td { border-top: 1px solid var(--pl-line); padding: 3px 10px 3px 0; text-align: left;

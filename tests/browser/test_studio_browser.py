@@ -43,6 +43,8 @@ def page(request, browser):
 def run_all(page):
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=START_MS)
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=START_MS)
+    if page.locator("#jp-left-stack").is_visible():
+        page.keyboard.press("Control+b")  # the list of files: the notebook gets its room
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
