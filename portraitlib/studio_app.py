@@ -35,6 +35,7 @@ from portraitlib.studio_recipes import (
 from portraitlib.studio_sheet import sheet_html
 from portraitlib.studio_stage import Looks, Stage
 from portraitlib.studio_uploads import drop_place, titled
+from portraitlib.subject import subject_photos
 
 ACTIONS = {"words": "Generate", "photo": "Generate", "edges": "Generate"}
 ACTIONS |= {"face": "Train, then draw", "sweep": "Draw the sweep"}
@@ -84,6 +85,8 @@ class Studio:
         for form in (self.sampling, self.from_photo, self.lines, self.control):
             form.observe(self._moved)
         self.photo = PhotoPanel(self.model, self.photos, self.folder, self._moved, self.stage.wrong)
+        if self._nameless():
+            self.photo.name_all()
         self.adapters = AdapterPanel(self.folder, self._moved, self.stage.wrong)
         training = screen.training or DreamBooth()
         count = screen.num_class_images
@@ -157,6 +160,11 @@ class Studio:
         self.explain.observe(explain, "value")
         return head
 
+    def _nameless(self) -> bool:
+        """Are the photos others than those that a command without `photos_dir` takes?"""
+        drawn = self.photos is not None and self.photos.source == subject_photos().source
+        return self.photos is not None and not self.photos_dir and not drawn
+
     # --- the settings ----------------------------------------------------------------------------
 
     @property
@@ -216,6 +224,9 @@ class Studio:
         except UsageError as problem:
             self.command.value = f"# {problem}"
             return
+        if screen.training is not None and self._nameless():
+            self.command.value = "# these photos have no folder: open_studio(photos_dir=...)"
+            return
         if "edges" in (self.tab, screen.method):
             sampling = screen.sampling
             used = self.photo.show_edges(screen.lines, sampling.size_px)
@@ -252,8 +263,12 @@ class Studio:
         except UsageError as problem:
             self.stage.wrong(f"{name}: {problem}")
             return
-        self.take(dropped.settings)
-        self.stage.say("; ".join([f"The settings are those of {name}", *dropped.notes]))
+        settings, notes = dict(dropped.settings), list(dropped.notes)
+        own_px = self.model.preset.size_px
+        if not self.model.preset.knows_sizes and settings.get("size_px", own_px) != own_px:
+            notes.append(f"{self.model.name} draws {own_px} px, not {settings.pop('size_px')}")
+        self.take(settings)
+        self.stage.say("; ".join([f"The settings are those of {name}", *notes]))
 
     def _take_photos(self, files: list[tuple[str, bytes]]) -> None:
         """Photos of a face: written to a folder of their own, then read like any."""

@@ -48,7 +48,7 @@ class PhotoPanel:
             *(model, photos, folder, changed),
             say,
         )
-        self.file = ""
+        self.file, self.all_named = "", False
         self.place, self.picture = shown_place()
         self.edges_place, self.edges = shown_place()
         self.thumbs = make_thumbs()
@@ -70,7 +70,7 @@ class PhotoPanel:
 
     def fill_thumbs(self, photos: PhotoSet | None) -> None:
         """Show the photos of a set, to choose one from."""
-        self.photos = photos
+        self.photos, self.all_named = photos, False
         thumbs = []
         for index, photo in enumerate(photos or ()):
             if photo.image is not None:
@@ -98,6 +98,16 @@ class PhotoPanel:
         """The picture, as a screen has it; None if there is none."""
         if self.file:
             return self.file
+        return self._first()
+
+    def name_all(self) -> None:
+        """Name the first photo by a file too: a command without a folder would take another."""
+        self.all_named = True
+        first = self._first()
+        if first is not None:
+            self.use(self._keep(first.image))
+
+    def _first(self) -> Any:
         return next((photo for photo in self.photos or () if photo.image is not None), None)
 
     def show_edges(self, lines: Lines, size_px: int | None) -> dict[str, Any]:
@@ -115,9 +125,9 @@ class PhotoPanel:
 
     def _presser(self, index: int) -> Callable[[], None]:
         def press() -> None:
-            first = next(i for i, photo in enumerate(self.photos or ()) if photo.image is not None)
             photo = (self.photos or ())[index]
-            self.use("" if index == first else self._keep(photo.image))
+            named = self.all_named or photo is not self._first()
+            self.use(self._keep(photo.image) if named else "")
 
         return press
 

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 pytest.importorskip("ipywidgets")
 
@@ -23,6 +23,7 @@ from portraitlib.studio_app import TABS, Studio
 from portraitlib.studio_gallery import History, recipe_html
 from portraitlib.studio_panels import read_values
 from portraitlib.studio_recipes import Screen, screen_of_parameters
+from portraitlib.studio_uploads import drop_place
 from portraitlib.studio_worker import Cancelled, Worker
 
 ROOT = Path(__file__).parent.parent
@@ -216,6 +217,24 @@ def test_an_uploaded_photo_becomes_a_file_that_the_command_names(studio, astrona
     assert studio.photo.file == ""
 
 
+def arrive(upload, name, content):
+    """What the browser sends to a FileUpload, of ipywidgets 7 or 8."""
+    about = {"name": name, "type": "image/png", "size": len(content)}
+    if upload.has_trait("data"):
+        file = {"metadata": [about], "data": [memoryview(content)]}
+        upload.set_state({**file, "_counter": upload._counter + 1})
+    else:
+        upload.set_state({"value": [{**about, "last_modified": 0, "content": memoryview(content)}]})
+
+
+def test_the_same_file_can_be_dropped_twice():
+    taken = []
+    place = drop_place("or drop", taken.append, "A file")
+    for _ in range(2):
+        arrive(place.children[0], "a.png", b"content")
+    assert taken == [[("a.png", b"content")]] * 2
+
+
 def test_an_adapter_that_is_none_is_told(studio, tmp_path):
     studio.adapters._upload([("../x.safetensors", b"nothing")])
     assert "x.safetensors" in studio.stage.said and not studio.adapters.rows
@@ -292,3 +311,20 @@ def test_without_photos_the_tabs_say_what_is_missing(mini, tmp_path):
     assert "there is none yet" in draw(studio, "photo")
     assert "ten or more" in draw(studio, "face")
     assert Image.new("RGB", (1, 1)).size and "1 picture" in draw(studio)
+
+
+def test_photos_without_a_folder_are_named_by_files(mini, tmp_path):
+    studio = Studio(mini, pl.subject_photos(seed=7), QUICK, tmp_path)
+    turn(studio, "photo")
+    assert studio.photo.file and studio.photo.file in studio.command.value
+    turn(studio, "face")
+    assert "photos_dir" in studio.command.value and "papermill" not in studio.command.value
+
+
+def test_a_picture_of_another_size_leaves_the_size_of_a_model_that_knows_one(studio):
+    text = "a man\nSteps: 4, Sampler: Euler, CFG scale: 2, Seed: 1, Size: 512x512"
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(buffer, format="PNG", pnginfo=info)
+    studio._take_png([("x.png", buffer.getvalue())])
+    assert studio.sampling.record().size_px == 96 and "draws 96 px, not 512" in studio.stage.said
