@@ -64,7 +64,7 @@ def tab(page, name):
     for _ in range(20):
         found.click()
         page.wait_for_timeout(250)
-        if found.get_attribute("aria-selected") == "true":
+        if "mod-current" in (found.get_attribute("class") or ""):  # lm- or, before, p-mod-current
             return
     raise AssertionError(f"the tab {name} does not come up")
 
