@@ -217,6 +217,7 @@ def _number(name: str, value: Any, allowed: Range) -> Found:
     def from_number(change: Any) -> None:
         slider.min, slider.max = min(slider.min, change["new"]), max(slider.max, change["new"])
         slider.value = change["new"]
+        slider.min, slider.max = min(low, change["new"]), max(high, change["new"])
 
     slider.observe(from_slider, "value")
     number.observe(from_number, "value")

@@ -136,7 +136,7 @@ def recipe_html(recipe: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(name.replace('_', ' '))}</td><td>{html.escape(_value(value))}</td>"
         for name, value in recipe.items()
-        if value not in (None, "", {}, [])
+        if _value(value)
     )
     return (
         f"<details><summary>{html.escape(settings or 'the recipe')}</summary>"
@@ -145,8 +145,10 @@ def recipe_html(recipe: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(each)}" for name, each in value.items())
+        return ", ".join(f"{name} {_value(each)}" for name, each in value.items() if _value(each))
     if isinstance(value, list):
         return "; ".join(map(_value, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -83,6 +83,8 @@ def test_a_number_takes_the_whole_range_and_its_slider_follows():
     assert (slider.value, slider.max, form.record().num_inference_steps) == (500, 500, 500)
     slider.value = 7
     assert number.value == 7 and form.record().num_inference_steps == 7
+    number.value = 30
+    assert slider.max == 60  # the old reach again
 
 
 def test_what_is_left_empty_is_none_and_nonsense_is_one_line():
