@@ -2,6 +2,7 @@
 #
 #   make demo         every notebook on the embedded model, small settings -> runs/demo/index.html
 #   make test         lint, types, tests
+#   make browser      the studio in Chromium, by JupyterLab and by Voila -> runs/browser/*.png
 #   make notebooks    re-execute notebooks/ with their default parameters and store the outputs
 #   make test-colab   the demo and the quick tests at the versions that Colab has
 #   make test-latest  the same at the latest versions of everything
@@ -21,7 +22,7 @@ LATEST_TORCH ?= torch
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test test-colab test-latest notebooks bench clean
+.PHONY: demo test test-colab test-latest browser notebooks bench clean
 
 demo: $(READY)
 	@$(BIN)/portraitlib demo
@@ -41,6 +42,9 @@ test-latest: .venv-latest/ready
 	.venv-latest/bin/portraitlib demo --output runs/demo-latest
 	.venv-latest/bin/python -m pytest -q -m "not slow"
 
+browser: $(READY)
+	$(BIN)/python -m pytest -q tests/browser
+
 notebooks: $(READY)
 	@$(BIN)/portraitlib notebooks
 
@@ -48,7 +52,7 @@ bench: $(READY)
 	@$(BIN)/portraitlib bench
 
 clean:
-	rm -rf .venv .venv-colab .venv-latest runs/demo runs/demo-colab runs/demo-latest runs/cache runs/class_images runs/bench.json build dist *.egg-info
+	rm -rf .venv .venv-colab .venv-latest runs/demo runs/demo-colab runs/demo-latest runs/browser runs/cache runs/class_images runs/bench.json build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find portraitlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 

@@ -93,6 +93,7 @@ DEMO: dict[str, dict[str, Any]] = {
         "max_train_steps": 80,
         "style_steps": 40,
     },
+    "09_studio": {"model_name": "mini", "num_images": 2},
 }
 
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from

@@ -23,6 +23,7 @@ DIFFUSERS_NAMES = {
     "width": "size_px",
     "height": "size_px",
 }
+CALLBACKS = ("on_step", "on_preview")  # arguments that tell of a drawing and do not change it
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -100,7 +101,7 @@ def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:
     `Sampling`), of which it is the fields. The first argument is the model: a whole, no record.
     """
     model, *others = arguments
-    names = {name: name for name in arguments if name != "on_step"}
+    names = {name: name for name in arguments if name not in CALLBACKS}
     for owner in others:
         # A photo, a condition and a set of photos are records too, yet each is one whole.
         whole = hasattr(arguments[owner], "image") or hasattr(arguments[owner], "photos")

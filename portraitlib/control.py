@@ -43,6 +43,7 @@ from portraitlib.latents import add_noise, decode_latents, encode_picture
 from portraitlib.models import Model, sibling_pipeline
 from portraitlib.pictures import Picture, picture_hash
 from portraitlib.portrait import Portrait
+from portraitlib.previews import OnPreview, Previewer
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import Control, Sampling, UsageError
 
@@ -63,6 +64,7 @@ def control_to_image(
     strength: float = 1.0,
     controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
     on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
 ) -> list[Portrait]:
     """Draw `sampling.num_images` portraits of what the prompt says that hold to a condition.
 
@@ -74,7 +76,8 @@ def control_to_image(
         start and end of `control` are then shares of the steps that are run.
     controlnet: the folder or hub id of the control model; None takes the one of the model's preset,
         which reads canny edges; a list gives each condition its own.
-    Image i gets the noise of seed + i, as it would alone. on_step: as for text_to_image.
+    Image i gets the noise of seed + i, as it would alone. on_step, on_preview: as for
+    text_to_image.
 
     The control model does not run where its condition does not act, and the condition is embedded
     once. The pixels are those of diffusers' StableDiffusionXLControlNetPipeline.
@@ -84,7 +87,7 @@ def control_to_image(
     ControlNet: https://arxiv.org/abs/2302.05543.
     """
     run = _prepare(model, condition, prompt, sampling, [control], image, strength, controlnet)
-    return dict(_draw(run, on_step))[0]
+    return dict(_draw(run, on_step, on_preview))[0]
 
 
 def control_to_image_variants(
@@ -122,11 +125,12 @@ def variants_as_they_come(
     strength: float = 1.0,
     controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
     on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
 ) -> Iterator[tuple[int, list[Portrait]]]:
     """What control_to_image_variants draws: the number of a control in the list and its portraits,
     each as soon as it is finished. Everything is checked before the first."""
     run = _prepare(model, condition, prompt, sampling, control, image, strength, controlnet)
-    return _draw(run, on_step)
+    return _draw(run, on_step, on_preview)
 
 
 TOGETHER[control_to_image] = Together(most_images, Variants("control", variants_as_they_come))
@@ -264,8 +268,10 @@ def _sources(controlnet: Any, conditions: list[Condition]) -> list[AnyControlNet
     return sources
 
 
-def _draw(run: _Run, on_step: OnStep | None) -> Iterator[tuple[int, list[Portrait]]]:
-    """Each variant's number and portraits, as they are finished."""
+def _draw(
+    run: _Run, on_step: OnStep | None, on_preview: OnPreview | None = None
+) -> Iterator[tuple[int, list[Portrait]]]:
+    """Each variant's number and portraits, as they are finished; previews are of one alone."""
     model, settings = run.model, run.settings
     started_s = time.perf_counter()
     with one_line_when_memory_is_short(settings):
@@ -273,11 +279,18 @@ def _draw(run: _Run, on_step: OnStep | None) -> Iterator[tuple[int, list[Portrai
         plans = [make_plan(row, len(timesteps)) for row in run.controls]
         total, done = count_steps(plans), 0
 
-        def report() -> None:
+        previewer = None
+        if on_preview is not None and len(plans) == 1:
+            previewer = Previewer(model, state.scheduler, state.latents, on_preview)
+
+        def report(now: State) -> None:
             nonlocal done
             done += 1
             if on_step is not None:
                 on_step(done, total)
+            if previewer is not None:
+                previewer.scheduler = now.scheduler
+                previewer.saw(now.latents, done, total)
 
         with on_the_device(model, run.controlnets):
             # Variants that never differed come together and are one picture.

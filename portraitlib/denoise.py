@@ -69,12 +69,13 @@ def denoise(
     state: State,
     timesteps: torch.Tensor,
     plan: Plan,
-    report: Callable[[], None] = lambda: None,
+    report: Callable[[State], None] = lambda state: None,
 ) -> State:
     """Run some steps and return the state after them; the one given stays as it is.
 
     timesteps: the scheduler's own, or a part of them that begins where the state is.
-    plan: as long as `timesteps`.  report: called after each step.
+    plan: as long as `timesteps`.  report: called after each step
+    with the state.
     Steps i:j and then j:k give what i:k gives. Classifier-free guidance is one batch, as in
     diffusers: https://arxiv.org/abs/2207.12598.
     """
@@ -100,7 +101,7 @@ def denoise(
             predicted, timestep, state.latents, **step_arguments, return_dict=False
         )[0]
         state.found = None
-        report()
+        report(state)
     return state
 
 
@@ -109,7 +110,7 @@ def denoise_all(
     state: State,
     timesteps: torch.Tensor,
     plans: Sequence[Plan],
-    report: Callable[[], None] = lambda: None,
+    report: Callable[[State], None] = lambda state: None,
 ) -> Iterator[tuple[list[int], State]]:
     """Run all plans from one state to the end, each step that they begin with in common once.
 

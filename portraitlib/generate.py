@@ -23,6 +23,7 @@ from portraitlib.latents import add_noise, encode_picture
 from portraitlib.models import Model, sibling_pipeline
 from portraitlib.pictures import Picture, picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait
+from portraitlib.previews import OnPreview, Previewer
 from portraitlib.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.settings import RANGES, Sampling, UsageError, check_number
 
@@ -40,12 +41,15 @@ def text_to_image(
     sampling: Sampling = DEFAULT_SAMPLING,
     *,
     on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
 ) -> list[Portrait]:
     """Draw `sampling.num_images` portraits of what the prompt says, in one batch.
 
     Image i is drawn from the noise of seed + i, as it would be alone: a batch and single pictures
     agree up to rounding, which moves less than one channel value in 1,000 by one of 255 levels.
     on_step: called after each denoising step with (step, total), step from 1 to total.
+    on_preview: called then with a Preview, whose `pictures()` shows what is forming; whether it is
+        asked to or not, the portraits have the same pixels.
 
     Warns which words fall away when a prompt is longer than the text encoders read.
     Raises UsageError for an empty prompt, a size that does not fit the model, or too little memory.
@@ -56,6 +60,8 @@ def text_to_image(
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded)
     generators = seeded_generators(settings.seed, settings.num_images)
+    noise = starting_noise(model, settings, generators)
+    previewer = _previewer(model, model.pipeline, noise, on_preview)
     started_s = time.perf_counter()
     with one_line_when_memory_is_short(settings):
         pixels = model.pipeline(
@@ -65,10 +71,10 @@ def text_to_image(
             guidance_scale=settings.guidance_scale,
             width=settings.size_px,
             height=settings.size_px,
-            latents=starting_noise(model, settings, generators),
+            latents=noise,
             generator=generators,  # for samplers that add noise on the way
             output_type="np",
-            **step_arguments(model, on_step),
+            **step_arguments(model, on_step, previewer),
         ).images
     seconds = (time.perf_counter() - started_s) / settings.num_images
     return [
@@ -85,6 +91,7 @@ def image_to_image(
     *,
     strength: float = 0.6,
     on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
 ) -> list[Portrait]:
     """Draw `sampling.num_images` portraits of what the prompt says, starting from a picture.
 
@@ -94,7 +101,8 @@ def image_to_image(
         share of the way, and the last int(num_inference_steps * strength) steps are run. Near 0 it
         stays; at 1 what is left of it in the noise is 1/4096 with the embedded model, where that
         draws what text_to_image draws, and a twelfth with SDXL.
-    Image i gets the noise of seed + i, as it would alone. on_step: as for text_to_image.
+    Image i gets the noise of seed + i, as it would alone. on_step, on_preview: as for
+    text_to_image.
 
     Warns of words that fall away, of a picture that had to be enlarged or shows no face.
     Raises UsageError for what cannot be drawn, a picture that cannot be read, or no step to run.
@@ -113,6 +121,7 @@ def image_to_image(
         started_s = time.perf_counter()
         noise = starting_noise(model, settings, generators)
         start = add_noise(pipeline, latents, noise, settings, strength)
+        previewer = _previewer(model, pipeline, start, on_preview)
         pixels = pipeline(
             **encoded.tensors,
             image=latents,
@@ -123,7 +132,7 @@ def image_to_image(
             guidance_scale=settings.guidance_scale,
             generator=generators,
             output_type="np",
-            **step_arguments(model, on_step),
+            **step_arguments(model, on_step, previewer),
         ).images
         model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
     seconds = (time.perf_counter() - started_s) / settings.num_images
@@ -217,7 +226,15 @@ def starting_noise(
     return seeded_noise(generators, shape, model.device, model.dtype)
 
 
-def step_arguments(model: Model, on_step: OnStep | None) -> dict[str, Any]:
+def _previewer(
+    model: Model, pipeline: Any, start: torch.Tensor, on_preview: OnPreview | None
+) -> Previewer | None:
+    return on_preview and Previewer(model, pipeline.scheduler, start, on_preview)
+
+
+def step_arguments(
+    model: Model, on_step: OnStep | None, previewer: Previewer | None = None
+) -> dict[str, Any]:
     """The arguments that make a diffusers pipeline report its steps to `on_step`.
 
     After the last step the latents take the number type of the VAE, which may be the finer one.
@@ -226,6 +243,8 @@ def step_arguments(model: Model, on_step: OnStep | None) -> dict[str, Any]:
     def report(pipeline: Any, index: int, timestep: Any, tensors: dict) -> dict:
         if on_step is not None:
             on_step(index + 1, pipeline.num_timesteps)
+        if previewer is not None:
+            previewer.saw(tensors["latents"], index + 1, pipeline.num_timesteps)
         if index + 1 == pipeline.num_timesteps:
             tensors["latents"] = tensors["latents"].to(model.pipeline.vae.dtype)
         return tensors

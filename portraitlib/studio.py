@@ -1,15 +1,18 @@
 """Sliders for a notebook: change a setting, press the button, look. Only notebooks import this.
 
-Works with ipywidgets 7.7 and 8.
+`explore` has the settings of one function; `open_studio` is the whole series as an app, which
+`studio_app` puts together. Works with ipywidgets 7.7 and 8.
 """
 
 from __future__ import annotations
 
 import html
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 from PIL import Image
@@ -18,8 +21,15 @@ from portraitlib.calls import bind_call, get_setting, setting_names, with_settin
 from portraitlib.faces import shrunk
 from portraitlib.photo_files import NotAPhoto, read_content
 from portraitlib.pictures import open_picture
-from portraitlib.portrait import Portrait
+from portraitlib.portrait import Portrait, check_writable
+from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
+from portraitlib.studio_look import SCRIPT, served_by_voila
+
+if TYPE_CHECKING:
+    from portraitlib.models import Model
+    from portraitlib.photo_set import PhotoSet
+    from portraitlib.studio_recipes import Screen
 
 LABEL = {"description_width": "110px"}
 WIDE = "640px"
@@ -140,12 +150,61 @@ def explore(
     return widgets.VBox([*upload, *controls.values(), row, said, picture])
 
 
+def open_studio(
+    model: Model,
+    photos: PhotoSet | None = None,
+    screen: Screen | None = None,
+    *,
+    folder: str | os.PathLike[str] = "runs/studio",
+    photos_dir: str = "",
+    made: list[Portrait] | None = None,
+) -> Any:
+    """Return the studio: portraits from words, from a photo, along edges, a face taught, sweeps.
+
+    photos: of one person, to start from and to learn from; None for none yet, they can be uploaded.
+    screen: the settings to start with, as `screen_of_parameters` makes them; None for defaults.
+    folder: keeps every picture made, what was uploaded and what was learnt; a studio that is opened
+        on it again shows them.
+    photos_dir: where the photos lie, for the command that makes the same by papermill.
+    made: every portrait drawn is appended to it, if that is a list.
+
+    Drawing runs beside the kernel's own thread, so that it can be cancelled. As with `explore`, a
+    notebook that runs without a reader gets a line of text instead.
+    Raises UsageError for what is no model, and a folder that cannot be written to.
+
+    >>> open_studio(load_model("mini"), subject_photos())
+    """
+    from portraitlib.models import Model
+    from portraitlib.studio_app import Studio
+    from portraitlib.studio_recipes import Screen
+
+    if not isinstance(model, Model):
+        raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
+    if not reader_present():
+        from IPython.display import Markdown
+
+        return Markdown("*Run this cell in a live notebook: the studio appears here.*")
+    place = Path(folder).expanduser()
+    check_writable(place)
+    studio = Studio(model, photos, screen or Screen(), place, photos_dir, made)
+    from IPython import get_ipython
+
+    if get_ipython() is not None:
+        from IPython.display import Javascript, display
+
+        display(Javascript(SCRIPT))
+    return studio.box
+
+
 def reader_present() -> bool:
     """Tell whether somebody can press a button here.
 
     Whoever executes a notebook tells the kernel whether it can answer questions: front-ends can,
-    papermill and nbconvert say that nobody is there. Outside a notebook the answer is yes.
+    papermill and nbconvert say that nobody is there. Voila, which cannot either, serves a reader.
+    Outside a notebook the answer is yes.
     """
+    if served_by_voila():
+        return True
     from IPython import get_ipython
 
     kernel = getattr(get_ipython(), "kernel", None)

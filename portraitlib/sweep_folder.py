@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from portraitlib.address import digest, output_folder
+from portraitlib.calls import CALLBACKS
 from portraitlib.gallery import write_json
 from portraitlib.pictures import content_hash
 from portraitlib.portrait import Portrait
@@ -58,7 +59,7 @@ def about_sweep(
     kept: dict[str, Any] = {}
     opened = {owners[name] for name in varied} - set(varied)  # records of which a field is varied
     for name in inputs:
-        if name in varied or name == "on_step":
+        if name in varied or name in CALLBACKS:
             continue
         if name in opened or isinstance(held[name], Sampling | Control):
             for part in (each.name for each in dataclasses.fields(held[name])):

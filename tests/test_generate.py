@@ -282,3 +282,26 @@ def test_a_cold_process_draws_its_first_picture_soon():
     # The budget is 8 s on two quiet cores. What a busy machine takes says nothing; what two cores
     # compute in that time is the most that may be computed.
     assert float(finished.stdout) < 16
+
+
+def test_previews_show_what_forms_and_change_no_pixel(mini):
+    sampling = pl.Sampling(seed=3, num_images=2, num_inference_steps=4)
+    seen = []
+    watched = pl.text_to_image(mini, "a man, smiling", sampling, on_preview=seen.append)
+    plain = pl.text_to_image(mini, "a man, smiling", sampling)
+    assert [p.image.tobytes() for p in watched] == [p.image.tobytes() for p in plain]
+    assert [(preview.step, preview.total) for preview in seen] == [(n, 4) for n in (1, 2, 3, 4)]
+    final = np.asarray(watched[1].image, dtype=float)
+    apart = [np.abs(np.asarray(p.pictures(2)[1], dtype=float) - final).mean() for p in seen]
+    assert apart == sorted(apart, reverse=True) and apart[-1] < 0.5
+
+
+def test_previews_of_a_photo_and_of_edges_end_in_the_picture(mini, shots, edges):
+    sampling = pl.Sampling(num_inference_steps=3)
+    for function, given in ((pl.image_to_image, shots[0]), (pl.control_to_image, edges)):
+        seen = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (drawn,) = function(mini, given, "a man", sampling, on_preview=seen.append)
+        last = np.asarray(seen[-1].pictures()[0], dtype=float)
+        assert np.abs(last - np.asarray(drawn.image, dtype=float)).mean() < 0.5

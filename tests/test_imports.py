@@ -33,7 +33,7 @@ LAYERS = (
         "report",
     )
     + ("class_audit", "class_cache", "class_set"),
-    ("prompts", "latents", "generate", "controlnets", "annotators", "conditions"),
+    ("prompts", "latents", "previews", "generate", "controlnets", "annotators", "conditions"),
     ("denoise", "control", "rerun", "class_images")
     + ("quick_layers", "training_data", "tuned", "training_step", "training_check")
     + ("training_meter", "dreambooth"),
@@ -42,7 +42,10 @@ LAYERS = (
     ("film", "film_choice", "film_sheet"),
     ("training_file", "training_command"),
     ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
-    + ("batch_runs", "batch", "bench", "studio", "cli"),
+    + ("batch_runs", "batch", "bench", "cli"),
+    ("studio_recipes", "studio_fields", "studio_worker", "studio_draw", "studio_gallery")
+    + ("studio_uploads", "studio_panels", "studio_sheet", "studio_look", "studio_stage")
+    + ("studio_app", "studio"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (
@@ -56,6 +59,7 @@ TORCHLESS = (
     *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
     *("colab", "report"),
+    *("studio", "studio_recipes", "studio_fields", "studio_worker", "studio_look"),
 )
 HEAVY = (
     "torch",
