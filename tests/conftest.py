@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -17,6 +18,8 @@ from PIL import Image
 
 # No test reaches for the network; set before any library reads it.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A shell has what it starts in the background ignore Ctrl-C; tests that press it want it heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARAMETERS = """\
 seed: int = 90  # picks the colour, 0 to 255
