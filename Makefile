@@ -11,13 +11,14 @@
 #
 # Another Python: `make demo PYTHON=python3.12`.
 #
-# test-colab and test-latest take torch's CPU build from TORCH_INDEX. Where that cannot be had, name
-# one that can: `make test-colab COLAB_PYTHON=python3.11 COLAB_TORCH=2.13.0 TORCH_INDEX=`.
+# test-colab and test-latest want torch's CPU build: on Linux, TORCH_INDEX=... the index that
+# pytorch.org names for it, and COLAB_TORCH=2.11.0+cpu. Another version or Python does as well:
+# `make test-colab COLAB_PYTHON=python3.11 COLAB_TORCH=2.13.0`.
 
 PYTHON ?= python3
 COLAB_PYTHON ?= python3.13
-COLAB_TORCH ?= 2.11.0+cpu
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+COLAB_TORCH ?= 2.11.0
+TORCH_INDEX ?=
 LATEST_TORCH ?= torch
 BIN := .venv/bin
 READY := .venv/ready
