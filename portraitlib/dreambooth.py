@@ -9,8 +9,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,18 +105,13 @@ def train_dreambooth(
             if why := meter.why_spent():
                 raise meter.spent(why)
             reported = _Reported(run, describe, watch, watch_every, on_step, meter)
-            accelerator.init_trackers("training")
-            try:
-                with meter:
-                    trainer.data = prepare_data(model, photos, chosen, class_images)
-                    trainer.words = encode_captions(model, trainer.data.captions)
-                    if watch and run and begun:  # it may compare with what there was before
-                        watch(model, 0)
-                    with hold_interrupts() as interrupt:
-                        _train(trainer, history, reported, interrupt)
-            finally:
-                for tracker in accelerator.trackers:
-                    tracker.finish()  # the processes stay together, for the next training
+            with _tracked(accelerator), meter:
+                trainer.data = prepare_data(model, photos, chosen, class_images)
+                trainer.words = encode_captions(model, trainer.data.captions)
+                if watch and run and begun:  # it may compare with what there was before
+                    watch(model, 0)
+                with hold_interrupts() as interrupt:
+                    _train(trainer, history, reported, interrupt)
         adapter = describe(tuned.tensors, history)
         path = place / "adapter.safetensors"
         if run and (begun < history["total"] or not path.exists()):
@@ -169,6 +164,16 @@ def _accelerator(model: Model, place: Path, trackers: tuple[str, ...] | None) ->
         name = sorted(missing)[0]
         raise UsageError(f"trackers: got {name!r}, which is not installed; pip install {name}")
     return accelerator
+
+
+@contextmanager
+def _tracked(accelerator: Any) -> Iterator[None]:
+    accelerator.init_trackers("training")
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()  # the processes stay together, for the next training
 
 
 # --- the loop ------------------------------------------------------------------------------------

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from portraitlib.cost import cost_of, money
 from portraitlib.measurement import Measurement
 from portraitlib.settings import UsageError
-from portraitlib.sheet import COLOURS, FAINT, INK, LABEL_POINTS, Picture, axes_at
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from portraitlib.sheet import COLOURS, FAINT, INK, LABEL_POINTS, Picture, axes_at, quieten
 
 IS_HIM = 0.5  # likeness: half of the way from strangers to his own photos
 FRONTIER_PX = (1060, 520)
@@ -155,7 +152,7 @@ def show_frontier(
     axes.axhline(IS_HIM if up == "likeness" else 0, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set_xlabel(across.replace("_", " "), fontsize=LABEL_POINTS, color=INK)
     axes.set_ylabel(up.replace("_", " "), fontsize=LABEL_POINTS, color=INK)
-    _dress(axes)
+    quieten(axes)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=LABEL_POINTS)
     if title:
         axes.set_title(title, loc="left", fontsize=LABEL_POINTS + 1, color=INK)
@@ -187,16 +184,8 @@ def show_groups(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture
         axes.set_xlim(min(0, low), high + 0.04 * (high - min(0, low)))
         axes.locator_params(axis="x", nbins=4)
         axes.set_title(name.replace("_", " "), loc="left", fontsize=LABEL_POINTS, color=INK)
-        _dress(axes)
+        quieten(axes)
     return figure
-
-
-def _dress(axes: Axes) -> None:
-    axes.tick_params(labelsize=LABEL_POINTS - 1, colors=FAINT, length=0)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
 
 
 def _points(rows: Sequence[Row], across: str, up: str) -> Mapping[tuple[str, str], tuple]:

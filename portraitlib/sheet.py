@@ -135,6 +135,15 @@ def axes_at(figure: Picture, left: float, above: float, width: float, height: fl
     )
 
 
+def quieten(axes: Axes) -> None:
+    """Leave axes a faint grid and small numbers, and no frame."""
+    axes.tick_params(labelsize=LABEL_POINTS - 1, colors=FAINT, length=0)
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
 def write(
     figure: Picture,
     text: str,

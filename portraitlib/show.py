@@ -30,6 +30,7 @@ from portraitlib.sheet import (
     cell_size,
     label_width,
     place,
+    quieten,
     text_height,
     title_height,
     wrapped,
@@ -125,19 +126,27 @@ def show_rows(
     head_px = max(map(text_height, texts), default=0)
     sheet = Sheet(cell, columns, len(rows), left_px, title_height(title) + head_px)
     figure = sheet.figure(title)
-    for column, text in enumerate(texts):
-        left, above = sheet.corner(column, 0)
-        write(figure, text, left + cell[0] / 2, above - text_height(text))
-    for number, (name, row) in enumerate(rows.items()):
-        left, above = sheet.corner(0, number)
-        label = wrapped(name, left_px - 2 * GAP_PX)
-        middle = above + (cell[1] - text_height(label)) / 2
-        write(figure, label, left - GAP_PX, middle, align="right")
+    _write_edges(figure, sheet, texts, [wrapped(name, left_px - 2 * GAP_PX) for name in rows])
+    for number, row in enumerate(rows.values()):
         for column in range(columns):
             item = row[column] if column < len(row) else None
             shown = "" if item is None else _image(item)
             place(figure, shown, *sheet.corner(column, number), cell)
     return figure
+
+
+def _write_edges(
+    figure: Picture, sheet: Sheet, heads: Sequence[str], labels: Sequence[str]
+) -> None:
+    """Write a text above each column's first cell, and one left of each row's."""
+    width, height = sheet.cell
+    for column, text in enumerate(heads):
+        left, above = sheet.corner(column, 0)
+        write(figure, text, left + width / 2, above - text_height(text))
+    for row, text in enumerate(labels):
+        left, above = sheet.corner(0, row)
+        middle = above + (height - text_height(text)) / 2
+        write(figure, text, left - GAP_PX, middle, align="right")
 
 
 # --- a table of pictures -------------------------------------------------------------------------
@@ -185,13 +194,7 @@ def show_table(
         above = sheet.corner(0, 0)[1] - head_px
         if over:
             write(figure, over[page], EDGE_PX, above - over_px, align="left", weight="bold")
-        for column, text in enumerate(heads):
-            middle = sheet.corner(column, 0)[0] + cell[0] / 2
-            write(figure, text, middle, above + head_px - text_height(text))
-        for row, text in enumerate(labels):
-            left, above = sheet.corner(0, row)
-            middle = above + (cell[1] - text_height(text)) / 2
-            write(figure, text, left - GAP_PX, middle, align="right")
+        _write_edges(figure, sheet, heads, labels)
     for (page, row, column), shown in plan.cells.items():
         left, above = sheets[page].corner(column, row)
         for index, item in enumerate(shown):
@@ -381,11 +384,7 @@ def _dress(axes: Axes, curve: Curve) -> None:
     axes.set_ylabel(curve.label, fontsize=LABEL_POINTS, color=INK)
     if len(curve.x) <= 8:
         axes.set_xticks(curve.x)
-    axes.tick_params(labelsize=LABEL_POINTS - 1, colors=FAINT, length=0)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
+    quieten(axes)
 
 
 def _image(item: Shown) -> Image.Image:

@@ -24,6 +24,7 @@ from portraitlib.pictures import open_picture
 from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
+from portraitlib.studio_fields import REACH
 from portraitlib.studio_look import SCRIPT, served_by_voila
 
 if TYPE_CHECKING:
@@ -80,16 +81,16 @@ class TextBox:
 CONTROLS: dict[str, Slider | TextBox] = {
     "prompt": TextBox("prompt", 3),
     "negative_prompt": TextBox("negative prompt", 1),
-    "num_inference_steps": Slider("steps", 1, 60, 1),
-    "guidance_scale": Slider("guidance", 0.0, 15.0, 0.5),
+    "num_inference_steps": Slider("steps", *REACH["num_inference_steps"]),
+    "guidance_scale": Slider("guidance", *REACH["guidance_scale"]),
     "strength": Slider("strength", 0.05, 1.0, 0.05),
     "scale": Slider("control scale", 0.0, 1.5, 0.05),
     "start": Slider("control start", 0.0, 0.95, 0.05),
     "end": Slider("control end", 0.05, 1.0, 0.05),
-    "low_threshold": Slider("low threshold", 0, 500, 5),
-    "high_threshold": Slider("high threshold", 0, 500, 5),
+    "low_threshold": Slider("low threshold", *REACH["low_threshold"]),
+    "high_threshold": Slider("high threshold", *REACH["high_threshold"]),
     "seed": Slider("seed", 0, 99, 1),
-    "num_images": Slider("pictures", 1, 8, 1),
+    "num_images": Slider("pictures", *REACH["num_images"]),
 }
 
 

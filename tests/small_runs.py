@@ -1,4 +1,4 @@
-"""Runs of a few numbers: what they save, and what is in their folders."""
+"""Small trainings: a settings file, runs of a few numbers, and what is in their folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ import torch
 
 from portraitlib.checkpoints import open_run, save_checkpoint
 
+SMALL = """\
+model = "mini"
+photos = "subject"
+[dreambooth]
+max_train_steps = {steps}
+layers = "attention"
+rank = 4
+train_batch_size = 1
+save_every_steps = 2
+"""
 IDENTITY = {"photos": "a1b2", "rank": 4, "prior_weight": 1.0, "sizes": (128, 128)}
 
 

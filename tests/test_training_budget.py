@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import SMALL
 
 import portraitlib as pl
 from portraitlib import cli, cost
@@ -18,17 +19,6 @@ from portraitlib.checkpoints import list_checkpoints, newest_checkpoint
 from portraitlib.training_meter import Progress, training_cost
 
 NO_TIME = pl.Budget(seconds=1e-6)
-SETTINGS = """\
-model = "mini"
-photos = "subject"
-budget_seconds = {seconds}
-[dreambooth]
-max_train_steps = {steps}
-layers = "attention"
-rank = 4
-train_batch_size = 1
-save_every_steps = 2
-"""
 
 
 @pytest.fixture
@@ -129,7 +119,7 @@ def test_what_an_older_run_spent_is_taken_from_its_seconds():
 
 def test_a_settings_file_has_a_budget_and_ends_with_3(tmp_path):
     path = tmp_path / "face.toml"
-    path.write_text(SETTINGS.format(seconds=1, steps=100_000))
+    path.write_text("budget_seconds = 1\n" + SMALL.format(steps=100_000))
     done = subprocess.run(
         [sys.executable, "-m", "portraitlib.cli", "train", path.name],
         capture_output=True,

@@ -13,23 +13,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from small_runs import SMALL
 
 import portraitlib as pl
 from portraitlib import cli
 from portraitlib.presets import PRESETS
 from portraitlib.settings import RANGES
 from portraitlib.training_file import TABLES, example_file, plan_file, read_training_file
-
-SMALL = """\
-model = "mini"
-photos = "subject"
-[dreambooth]
-max_train_steps = {steps}
-layers = "attention"
-rank = 4
-train_batch_size = 1
-save_every_steps = 2
-"""
 
 
 def written(folder: Path, text: str) -> Path:
