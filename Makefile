@@ -73,8 +73,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(COLAB_PYTHON) -m venv .venv-colab
 	@grep -v '^torch==' constraints-colab.txt > .venv-colab/constraints.txt
 	@.venv-colab/bin/python -m pip install --quiet --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "torch==$(COLAB_TORCH)"
-	@.venv-colab/bin/python -m pip install --quiet -c .venv-colab/constraints.txt -e ".[photos,training]" \
-	papermill ipykernel ipywidgets nbformat pytest hypothesis scikit-image sd-parsers
+	@.venv-colab/bin/python -m pip install --quiet -c .venv-colab/constraints.txt -e ".[photos,training,widgets]" \
+	papermill ipykernel nbformat pytest hypothesis scikit-image sd-parsers
 	@$(call PROBE_OPENCV,.venv-colab/bin,-c .venv-colab/constraints.txt)
 	@touch $@
 

@@ -26,6 +26,7 @@ from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
 from portraitlib.studio_fields import REACH
 from portraitlib.studio_look import SCRIPT, served_by_voila
+from portraitlib.studio_uploads import FilePlace
 
 if TYPE_CHECKING:
     from portraitlib.models import Model
@@ -223,7 +224,6 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
     uploaded: dict[str, Any] = {}
     if "image" not in arguments:
         return [], uploaded
-    button = widgets.FileUpload(accept="image/*", multiple=False, description="Another picture")
     thumbnail = widgets.Image(format="png", layout=widgets.Layout(display="none"))
 
     def show(picture: Image.Image) -> None:
@@ -231,13 +231,10 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
         shrunk(picture, THUMBNAIL_PX).save(buffer, format="PNG")
         thumbnail.value, thumbnail.layout.display = buffer.getvalue(), None
 
-    def take(change: Any) -> None:
-        content = uploaded_content(change["new"])
-        if content is None:
-            return
+    def take(files: list[tuple[str, bytes]]) -> None:
         said.value = ""
         try:
-            uploaded["image"], _ = read_content(content)
+            uploaded["image"], _ = read_content(files[0][1])
         except NotAPhoto as reason:
             said.value = f"<b>{html.escape(f'upload: {reason}')}</b>"
         else:
@@ -245,18 +242,8 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
 
     if arguments["image"] is not None:
         show(open_picture(arguments["image"]))
-    button.observe(take, names="value")
-    return [widgets.HBox([button, thumbnail])], uploaded
-
-
-def uploaded_content(value: Any) -> bytes | None:
-    """The file in the `value` of a FileUpload, the last if there are several; None for none.
-
-    ipywidgets 7 has a dict there, name -> {"content": bytes, ...}; ipywidgets 8 a tuple of dicts
-    with a memoryview each.
-    """
-    files = list(value.values() if isinstance(value, dict) else value)
-    return bytes(files[-1]["content"]) if files else None
+    place = FilePlace("or drop it here", take, "Another picture")
+    return [widgets.HBox([place, thumbnail])], uploaded
 
 
 def _start(arguments: dict[str, Any], model: Any, name: str) -> Any:

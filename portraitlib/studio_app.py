@@ -34,7 +34,7 @@ from portraitlib.studio_recipes import (
 )
 from portraitlib.studio_sheet import sheet_html
 from portraitlib.studio_stage import Looks, Stage
-from portraitlib.studio_uploads import drop_place, titled
+from portraitlib.studio_uploads import FilePlace, titled
 from portraitlib.subject import subject_photos
 
 ACTIONS = {"words": "Generate", "photo": "Generate", "edges": "Generate"}
@@ -129,7 +129,7 @@ class Studio:
         self.tabs.add_class("pl-tabs")
         self.tabs.observe(lambda _: self._turned(), "selected_index")
         told = "or drop a PNG made here, or by AUTOMATIC1111: the sliders take its settings"
-        self.drop = drop_place(told, self._take_png, "Settings of a PNG", accept="image/png")
+        self.drop = FilePlace(told, self._take_png, "Settings of a PNG", accept="image/png")
         self.command = widgets.Textarea(rows=6)
         self.command.layout.width = "100%"
         copy = widgets.Button(description="Copy", icon="copy")
@@ -257,7 +257,7 @@ class Studio:
         self.sampling.write({"seed": secrets.randbelow(MOST_SEED)})
 
     def _take_png(self, files: list[tuple[str, bytes]]) -> None:
-        name, content = files[-1]
+        name, content = files[0]
         try:
             dropped = read_dropped(content)
         except UsageError as problem:

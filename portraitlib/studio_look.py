@@ -50,8 +50,6 @@ STYLE = """<style>
 .pl-labelled > .widget-label-basic { width: auto !important; margin-left: 126px; }
 .pl-labelled select { height: 28px; padding: 2px 8px; }
 .pl-labelled textarea { font: inherit; }
-.pl-studio .widget-upload { font-size: 0; }
-.pl-studio .widget-upload i, .pl-studio .widget-upload::after { font-size: 13px; }
 .pl-studio .pl-help { color: var(--pl-soft); font-size: 12px; margin: 1px 0 0 126px !important;
   width: auto; align-self: stretch; min-width: 0; overflow: hidden; }
 .pl-studio .pl-help div { font-size: 12px; line-height: 1.4; overflow: hidden; }
@@ -126,12 +124,9 @@ STYLE = """<style>
   background: var(--pl-place); overflow: hidden !important; margin: 0 !important; }
 .pl-shown img { width: 100% !important; height: 100% !important; object-fit: contain; margin: 0;
   display: block; }
-.pl-drop { border: 1.5px dashed var(--pl-line); border-radius: var(--pl-round); padding: 9px 12px;
-  align-items: center; gap: 6px 12px; flex-wrap: wrap; margin: 0 0 10px !important; width: 100%; }
-.pl-drop.pl-over { border-color: var(--pl-accent); background: var(--pl-place); }
-.pl-gallery + .pl-drop { margin-top: 14px !important; }
-.pl-drop > * { margin: 0 !important; min-width: 0; }
-.pl-drop .widget-html, .pl-drop .jupyter-widget-html { flex: 1 1 140px; width: auto; }
+.pl-gallery + .pl-drop { margin-top: 14px; }
+.pl-report summary { cursor: pointer; overflow-wrap: anywhere; }
+.pl-report pre { margin: 6px 0 !important; font-size: 12px; white-space: pre-wrap; }
 .pl-adapter { display: grid !important; grid-template-columns: minmax(0, 1fr) auto; gap: 8px;
   width: 100%; align-items: center; }
 .pl-adapter .pl-setting { margin: 0; }
@@ -176,33 +171,11 @@ body:has(.pl-studio) .jp-Cell:not(:has(.pl-studio)) { display: none !important; 
 .jp-Cell:has(.pl-studio) { max-width: 1260px; margin: 0 auto; }
 </style>"""
 
-# Files dropped on a place go to the upload button in it: its input is not part of the page, so the
-# click that would open it is taken up once. And one button copies the text beside it.
+# One button copies the text beside it.
 SCRIPT = """
 (() => {
   if (window.portraitlibStudio) return;
   window.portraitlibStudio = true;
-  const place = (event) => event.target instanceof Element && event.target.closest(".pl-drop");
-  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  const give = (button, files) => {
-    const click = HTMLInputElement.prototype.click;
-    HTMLInputElement.prototype.click = function () {
-      this.files = files;
-      this.dispatchEvent(new Event("change"));
-    };
-    try { button.click(); } finally { HTMLInputElement.prototype.click = click; }
-  };
-  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-    document.addEventListener(kind, (event) => {
-      const found = hasFiles(event) && place(event);
-      if (!found) return;
-      event.preventDefault();
-      event.stopPropagation();
-      found.classList.toggle("pl-over", kind === "dragenter" || kind === "dragover");
-      const button = found.querySelector(".widget-upload");
-      if (kind === "drop" && button) give(button, event.dataTransfer.files);
-    }, true);
-  }
   document.addEventListener("click", (event) => {
     const found = event.target instanceof Element && event.target.closest(".pl-copy");
     const text = found && found.closest(".pl-command").querySelector("textarea");

@@ -21,7 +21,7 @@ from portraitlib.settings import RANGES, DreamBooth, Range, UsageError, check_nu
 from portraitlib.studio_fields import Form, help_of, label_of, make_setting
 from portraitlib.studio_gallery import encoded, make_thumb, make_thumbs
 from portraitlib.studio_recipes import Lines, Screen, variable
-from portraitlib.studio_uploads import drop_place, labelled, put_picture, shown_place
+from portraitlib.studio_uploads import FilePlace, labelled, put_picture, shown_place
 
 SHOWN_PX = 320
 NOTHING = "nothing"
@@ -55,7 +55,7 @@ class PhotoPanel:
         self.thumbs_box = widgets.VBox([self.thumbs])
         self.thumbs_box.add_class("pl-photos")
         told = "or drop a photo here; it is turned upright and cut about the head"
-        self.drop = drop_place(told, self._upload, "Another photo")
+        self.drop = FilePlace(told, self._upload, "Another photo")
         self.fill_thumbs(photos)
         self.show()
 
@@ -139,7 +139,7 @@ class PhotoPanel:
         return str(path.absolute())
 
     def _upload(self, files: list[tuple[str, bytes]]) -> None:
-        name, content = files[-1]
+        name, content = files[0]
         try:
             picture, notes = read_content(content)
             self.use(self._keep(picture))
@@ -155,7 +155,7 @@ class AdapterPanel:
         self.rows: dict[str, tuple[Any, Any]] = {}  # file -> setting, box
         self.list = widgets.VBox([])
         told = "or drop a .safetensors file here: a face taught before, or a LoRA of others"
-        self.drop = drop_place(told, self._upload, "Add an adapter", accept=".safetensors")
+        self.drop = FilePlace(told, self._upload, "Add an adapter", accept=".safetensors")
         self.path = widgets.Text(
             description="or its path", placeholder="faces/jrdnpl.safetensors",
             continuous_update=False,
@@ -204,7 +204,7 @@ class AdapterPanel:
                 self.say(str(problem))
 
     def _upload(self, files: list[tuple[str, bytes]]) -> None:
-        name, content = files[-1]
+        name, content = files[0]
         path = self.folder / "adapters" / Path(name).name
         try:
             write_whole(path, content)
@@ -224,7 +224,7 @@ class TrainPanel:
         upload: Callable[[list[tuple[str, bytes]]], None], changed: Callable[[], None],
     ) -> None:  # fmt: skip
         told = "or drop ten or more photos of one person here; they stay on this machine"
-        self.drop = drop_place(told, upload, "Photos", multiple=True)
+        self.drop = FilePlace(told, upload, "Photos", multiple=True)
         self.report = widgets.HTML()
         self.thumbs = make_thumbs()
         wall = widgets.VBox([self.thumbs])
@@ -253,7 +253,11 @@ class TrainPanel:
             for photo in photos
             if photo.image is not None
         )
-        self.report.value = f"<span class='pl-soft'>{html.escape(str(photos.summary))}</span>"
+        head, *lines = (html.escape(line) for line in photos.report.splitlines())
+        self.report.value = (
+            f"<details class='pl-soft pl-report'><summary>{head}</summary>"
+            f"<pre>{chr(10).join(lines)}</pre></details>"
+        )
 
     def training(self) -> DreamBooth:
         """What the widgets say, checked."""

@@ -2,57 +2,134 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
+import traitlets
 from PIL import Image
 
 from portraitlib.studio_gallery import encoded
 
+PIECE_BYTES = 512 * 1024
 
-def uploaded_files(value: Any) -> list[tuple[str, bytes]]:
-    """Names and contents in the `value` of a FileUpload.
+SCRIPT = """
+function render({ model, el }) {
+  const make = (kind, settings) => Object.assign(document.createElement(kind), settings);
+  const input = make("input", { type: "file", hidden: true, accept: model.get("accept"),
+    multiple: model.get("multiple") });
+  const button = make("button", { className: "jupyter-widgets jupyter-button widget-button" });
+  button.append(make("i", { className: "fa fa-upload" }), " " + model.get("description"));
+  const note = make("span", { textContent: model.get("told") });
+  el.classList.add("pl-drop");
+  el.append(button, input, note);
 
-    ipywidgets 7 has a dict there, name -> {"content": bytes, ...}; ipywidgets 8 a tuple of dicts
-    with a memoryview each.
+  const drops = `${Date.now()}-${Math.random()}`;
+  let count = 0, answered = () => {};
+  const listen = (message) => message.drop === `${drops}-${count}` && answered();
+  model.on("msg:custom", listen);
+
+  const give = async (list) => {
+    const files = model.get("multiple") ? [...list] : [...list].slice(0, 1);
+    const size = model.get("piece_bytes");
+    const total = files.reduce((sum, file) => sum + file.size, 0);
+    if (!files.length || button.disabled) return;
+    button.disabled = true;
+    count += 1;
+    let sent = 0;
+    try {
+      for (const [index, file] of files.entries()) {
+        for (let at = 0; at === 0 || at < file.size; at += size) {
+          const piece = await file.slice(at, at + size).arrayBuffer();
+          const last = index === files.length - 1 && at + size >= file.size;
+          const answer = new Promise((resolve) => { answered = resolve; });
+          model.send({ drop: `${drops}-${count}`, name: file.name, first: at === 0, last },
+            undefined, [piece]);
+          await answer;
+          sent += piece.byteLength;
+          note.textContent = `${index + 1} of ${files.length}, ${Math.floor(100 * sent / total)} %`;
+        }
+      }
+      note.textContent = model.get("told");
+    } catch (problem) {
+      note.textContent = `The browser could not read the file: ${problem.message}`;
+    } finally {
+      button.disabled = false;
+      input.value = "";  // so that the same file can be chosen again
+    }
+  };
+  button.addEventListener("click", () => input.click());
+  input.addEventListener("change", () => give(input.files));
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+    el.addEventListener(kind, (event) => {
+      if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
+      event.preventDefault();
+      event.stopPropagation();
+      el.classList.toggle("pl-over", kind === "dragenter" || kind === "dragover");
+      if (kind === "drop") give(event.dataTransfer.files);
+    });
+  }
+  return () => model.off("msg:custom", listen);
+}
+export default { render };
+"""
+
+STYLE = """
+.pl-drop { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px; width: 100%;
+  box-sizing: border-box; margin: 0 0 10px; padding: 9px 12px; border-radius: 10px;
+  border: 1.5px dashed var(--jp-border-color2, rgba(128, 128, 128, .3)); }
+.pl-drop.pl-over { border-color: var(--jp-brand-color1, #1976d2);
+  background: rgba(128, 128, 128, .13); }
+.pl-drop button { flex: none; width: auto; margin: 0; }
+.pl-drop span { flex: 1 1 140px; min-width: 0; font-size: 12.5px; line-height: 1.45;
+  color: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, GrayText)); }
+"""
+
+
+class FilePlace(anywidget.AnyWidget):
+    """A place for files: dropped on it, or chosen by its button.
+
+    told: said beside the button; `take` gets the names and contents once the files are here;
+    accept: which files the button offers, as in HTML; multiple: several at once, or the first.
+
+    The files come in pieces, each answered. ipywidgets' own FileUpload sends all of them in one
+    message, and what is above 10 MB (Jupyter's server) or 1 MB (Colab) is lost without a word:
+    https://github.com/jupyter-widgets/ipywidgets/issues/2522 and /3452.
     """
-    if isinstance(value, dict):
-        return [(name, bytes(each["content"])) for name, each in value.items()]
-    return [(each["name"], bytes(each["content"])) for each in value]
 
+    _esm = SCRIPT
+    _css = STYLE
+    description = traitlets.Unicode().tag(sync=True)
+    told = traitlets.Unicode().tag(sync=True)
+    accept = traitlets.Unicode().tag(sync=True)
+    multiple = traitlets.Bool().tag(sync=True)
+    piece_bytes = traitlets.Int(PIECE_BYTES).tag(sync=True)
 
-def drop_place(
-    told: str,
-    take: Callable[[list[tuple[str, bytes]]], None],
-    button: str,
-    accept: str = "image/*",
-    multiple: bool = False,
-) -> Any:
-    """A place to drop files on, with a button that chooses some."""
-    upload = widgets.FileUpload(accept=accept, multiple=multiple, description=button)
-    # The widget writes a count behind its words; the words alone stand in its place.
-    mark = "pl-up-" + button.lower().replace(" ", "-")
-    style = f'<style>.{mark} .widget-upload::after {{ content: "{button}"; }}</style>'
-    note = widgets.HTML(f"{style}<span class='pl-soft'>{html.escape(told)}</span>")
-    place = widgets.Box([upload, note])
-    place.add_class("pl-drop")
-    place.add_class(mark)
+    def __init__(
+        self,
+        told: str,
+        take: Callable[[list[tuple[str, bytes]]], None],
+        button: str,
+        accept: str = "image/*",
+        multiple: bool = False,
+    ) -> None:
+        super().__init__(told=told, description=button, accept=accept, multiple=multiple)
+        self._take = take
+        self._arriving: dict[str, list[tuple[str, bytearray]]] = {}  # by drop: two may overlap
+        self.on_msg(self._arrive)
+        self.add_class("pl-up-" + button.lower().replace(" ", "-"))
 
-    def taken(change: Any) -> None:
-        if change["new"]:
-            files = uploaded_files(change["new"])
-            # Emptied, so that the same file can be dropped again.
-            if isinstance(change["new"], dict):
-                upload.set_trait("_counter", 0)
-                upload.set_trait("value", {})
-            else:
-                upload.value = ()
-            take(files)
-
-    upload.observe(taken, names="value")
-    return place
+    def _arrive(self, _: Any, piece: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """A piece of a file: {drop, name, first of the file, last of the drop}, and its bytes."""
+        files = self._arriving.setdefault(piece["drop"], [])
+        if piece["first"]:
+            files.append((piece["name"], bytearray()))
+        files[-1][1].extend(buffers[0])
+        self.send({"drop": piece["drop"]})
+        if piece["last"]:
+            del self._arriving[piece["drop"]]
+            self._take([(name, bytes(content)) for name, content in files])
 
 
 def shown_place() -> tuple[Any, Any]:

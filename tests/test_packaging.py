@@ -81,7 +81,7 @@ def test_the_weights_are_safetensors_and_at_most_40_mb():
 
 
 def test_every_dependency_has_a_tested_version():
-    assert needed("notebooks", "photos", "ray", "dev") <= set(pins())
+    assert needed(*PROJECT["optional-dependencies"]) <= set(pins())
 
 
 def test_the_stand_in_for_opencv_has_the_same_version():
@@ -92,7 +92,7 @@ def test_conda_users_get_the_same_packages():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (listed,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     names = {plain_name(line) for line in listed if not line.startswith("-")}
-    assert names == needed("notebooks", "photos")
+    assert names == needed("notebooks", "photos", "widgets")
 
 
 def test_torchvision_is_nowhere_needed():

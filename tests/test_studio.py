@@ -14,7 +14,10 @@ from portraitlib.settings import Sampling, UsageError
 widgets = pytest.importorskip("ipywidgets")
 nbclient = pytest.importorskip("nbclient")
 
-from portraitlib.studio import explore, uploaded_content  # noqa: E402
+from arrivals import arrive  # noqa: E402
+
+from portraitlib.studio import explore  # noqa: E402
+from portraitlib.studio_uploads import FilePlace  # noqa: E402
 
 PRESET = SimpleNamespace(preset=SimpleNamespace(num_inference_steps=25, guidance_scale=5.0))
 DEFAULT = Sampling()
@@ -114,28 +117,11 @@ def png(picture):
 
 def upload_row(box):
     rows = (child for child in box.children if isinstance(child, widgets.HBox))
-    return next(row.children for row in rows if isinstance(row.children[0], widgets.FileUpload))
+    return next(row.children for row in rows if isinstance(row.children[0], FilePlace))
 
 
 def upload(box, content):
-    """What the browser does; ipywidgets 7 and 8 take it in differently."""
-    button = upload_row(box)[0]
-    if int(widgets.__version__.split(".")[0]) < 8:
-        button.metadata, button.data = [{"name": "me.png", "size": len(content)}], [content]
-        button._counter += 1
-    else:
-        about = {"name": "me.png", "type": "image/png", "size": len(content)}
-        button.set_state({"value": [about | {"content": memoryview(content), "last_modified": 0}]})
-
-
-def test_uploads_of_both_generations_of_ipywidgets_give_their_bytes():
-    about = {"name": "me.png", "type": "image/png", "size": 3, "lastModified": 1695000000000}
-    seven = {"me.png": {"metadata": about, "content": b"abc"}}
-    eight = ({**about, "content": memoryview(b"abc")},)
-    assert uploaded_content(seven) == uploaded_content(eight) == b"abc"
-    assert uploaded_content({"a.png": {"metadata": {}, "content": b"a"}, **seven}) == b"abc"
-    assert uploaded_content({}) is None
-    assert uploaded_content(()) is None
+    arrive(upload_row(box)[0], ("me.png", content))
 
 
 def test_an_uploaded_picture_takes_the_place_of_the_one_given():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shlex
 import subprocess
@@ -16,6 +17,8 @@ from PIL import Image, PngImagePlugin
 
 pytest.importorskip("ipywidgets")
 
+from arrivals import arrive, pieces_of
+
 import portraitlib as pl
 from portraitlib.settings import Sampling, UsageError
 from portraitlib.studio import open_studio
@@ -23,7 +26,7 @@ from portraitlib.studio_app import TABS, Studio
 from portraitlib.studio_gallery import History, recipe_html
 from portraitlib.studio_panels import read_values
 from portraitlib.studio_recipes import Screen, screen_of_parameters
-from portraitlib.studio_uploads import drop_place
+from portraitlib.studio_uploads import FilePlace
 from portraitlib.studio_worker import Cancelled, Worker
 
 ROOT = Path(__file__).parent.parent
@@ -217,22 +220,25 @@ def test_an_uploaded_photo_becomes_a_file_that_the_command_names(studio, astrona
     assert studio.photo.file == ""
 
 
-def arrive(upload, name, content):
-    """What the browser sends to a FileUpload, of ipywidgets 7 or 8."""
-    about = {"name": name, "type": "image/png", "size": len(content)}
-    if upload.has_trait("data"):
-        file = {"metadata": [about], "data": [memoryview(content)]}
-        upload.set_state({**file, "_counter": upload._counter + 1})
-    else:
-        upload.set_state({"value": [{**about, "last_modified": 0, "content": memoryview(content)}]})
-
-
-def test_the_same_file_can_be_dropped_twice():
-    taken = []
-    place = drop_place("or drop", taken.append, "A file")
+def test_files_arrive_whole_in_pieces_and_the_same_again():
+    taken, told = [], []
+    place = FilePlace("or drop", taken.append, "Some files", multiple=True)
+    place.send = told.append
+    files = [("a.png", b"0123456789"), ("empty", b""), ("a.png", b"other")]
     for _ in range(2):
-        arrive(place.children[0], "a.png", b"content")
-    assert taken == [[("a.png", b"content")]] * 2
+        arrive(place, *files, piece_bytes=4)
+    assert taken == [files, files]
+    assert len(told) == 2 * (3 + 1 + 2), "each piece is answered, or the next is not sent"
+
+
+def test_two_drops_on_one_place_are_not_mixed():
+    taken = []
+    place = FilePlace("or drop", taken.append, "Some files", multiple=True)
+    one = pieces_of([("one", b"aabb")], "first", 2)
+    two = pieces_of([("two", b"ccdd")], "second", 2)
+    for said, buffers in itertools.chain(*zip(one, two, strict=True)):
+        place._handle_custom_msg(said, buffers)
+    assert taken == [[("one", b"aabb")], [("two", b"ccdd")]]
 
 
 def test_an_adapter_that_is_none_is_told(studio, tmp_path):

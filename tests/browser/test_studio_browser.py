@@ -10,6 +10,7 @@ import re
 import time
 import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -189,14 +190,19 @@ def test_a_mistake_is_one_line(page, shoot):
     set_number(page, "end", 1)
 
 
+def choose(page, place, paths):
+    """Choose files by the button of a place, as a person would."""
+    with page.expect_file_chooser() as chooser:
+        page.locator(f".pl-up-{place} button").locator("visible=true").click()
+    chooser.value.set_files([str(path) for path in paths])
+
+
 def test_a_photo_is_uploaded_and_its_edges_are_drawn(page, shoot, astronaut, tmp_path):
     tab(page, "Photo + words")
     path = tmp_path / "me.jpg"
     astronaut.save(path)
     empty = page.locator(".pl-shown img").locator("visible=true").first.get_attribute("src")
-    with page.expect_file_chooser() as chooser:
-        page.locator(".pl-up-another-photo button").locator("visible=true").click()
-    chooser.value.set_files(str(path))
+    choose(page, "another-photo", [path])
     page.wait_for_function(
         """before => [...document.querySelectorAll('.pl-shown img')]
           .some((each) => each.offsetParent && each.src !== before)""",
@@ -208,6 +214,23 @@ def test_a_photo_is_uploaded_and_its_edges_are_drawn(page, shoot, astronaut, tmp
     generate(page)
     shoot_whole(page, shoot, "edges")
     assert "photo_file" in page.locator(".pl-command textarea").input_value()
+
+
+def test_photos_of_any_size_arrive(page, shoot, astronaut, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2048, 1536, 3), dtype=np.uint8)
+    paths = []
+    for name in ("one", "two"):
+        picture = Image.fromarray(noise)
+        picture.paste(astronaut.resize((1024, 1024)), (256, 512))
+        paths.append(tmp_path / f"{name}.png")  # as large as a photo of 48 megapixels
+        picture.save(paths[-1])
+        noise = noise[::-1]
+    tab(page, "Train a face")
+    choose(page, "photos", paths)
+    wait_said(page, "1 used, 1 left out")
+    page.locator(".pl-report summary").locator("visible=true").click()
+    assert page.locator(".pl-report pre", has_text="two.png").is_visible()
+    shoot_whole(page, shoot, "uploaded")
 
 
 def test_a_dropped_png_moves_the_sliders(page):
