@@ -25,6 +25,12 @@ SCALE_DRAWINGS = 32  # drawn for the floor, and for the ceiling of each prompt
 # Of the unrelated phrases' cosines that a phrase has to exceed to count as seen: one phrase in ten
 # that has nothing to do with the picture does so by chance.
 SEEN_ABOVE = 0.9
+# Features of a face by their names in the world of the embedded model, each with what CLIP is asked
+# in their place: the phrases for a little and for a lot of it.
+FEATURES = {
+    "ear_size": ("a person with small ears", "a person with big ears"),
+    "hair_volume": ("a person with flat hair", "a person with bushy hair"),
+}
 LEAST_UNRELATED = 10
 BATCH = 16
 
@@ -66,6 +72,22 @@ def judge_drawn(images: Sequence[Image.Image], prompts: Sequence[str]) -> Verdic
         rows.append({"prompt_seen": share, "seen": seen, "fidelity_by": MINIS_JUDGE})
     floors, ceilings = zip(*(_drawn_scale(prompt) for prompt in prompts), strict=True)
     return Verdict(rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))})
+
+
+def features_drawn(images: Sequence[Image.Image]) -> list[dict[str, Any]]:
+    """The `FEATURES` of faces in RGB pictures, -1 to 1, by the judge of the embedded model.
+
+    In drawn portraits it explains three fifths of their variance (in anime a fifth): single
+    portraits are read roughly, the means of several well.
+    """
+    from portraitlib.mini.people import PERSON_NUMBERS
+
+    people = _read(images).people
+    at = {name: PERSON_NUMBERS.index(name) for name in FEATURES}
+    return [
+        {name: float(person[at[name]]) for name in FEATURES} | {"features_by": MINIS_JUDGE}
+        for person in people
+    ]
 
 
 def _check_known(prompt: str) -> None:
@@ -159,7 +181,7 @@ def judge_by_clip(
                 "prompt_seen": float(np.mean(list(seen.values()))),
                 "seen": {phrase: bool(value) for phrase, value in seen.items()},
                 "prompt_cosine": float(np.mean(list(by_phrase.values()))),
-                "fidelity_by": CLIP if clip.name.endswith("clip-vit-large-patch14") else clip.name,
+                "fidelity_by": _named(clip),
             }
         )
     scales: dict[str, tuple[float | None, float | None]] = {
@@ -167,6 +189,28 @@ def judge_by_clip(
         "prompt_cosine": (np.mean(floors).item(), None),
     }
     return Verdict(rows, scales)
+
+
+def features_by_clip(
+    images: Sequence[Image.Image], clip: Clip | None = None
+) -> list[dict[str, Any]]:
+    """The `FEATURES` of faces in RGB pictures, by CLIP: how much nearer to a lot than to a little.
+
+    A difference of two cosines, which says something beside that of other pictures only.
+    clip: another one than ViT-L/14. Raises UsageError if CLIP cannot be loaded.
+    """
+    clip = clip or default_clip()
+    little, lot = zip(*FEATURES.values(), strict=True)
+    texts = _embed_texts(clip, little + lot)
+    cosines = _embed_pictures(clip, images) @ (texts[len(little) :] - texts[: len(little)]).T
+    return [
+        dict(zip(FEATURES, map(float, row), strict=True)) | {"features_by": _named(clip)}
+        for row in cosines
+    ]
+
+
+def _named(clip: Clip) -> str:
+    return CLIP if clip.name.endswith("clip-vit-large-patch14") else clip.name
 
 
 def phrases_of(prompt: str) -> list[str]:

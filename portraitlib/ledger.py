@@ -25,7 +25,6 @@ EDGES, FEW_STEPS, BOTH = "words + edges", "words + edges, few steps", "adapter +
 THE_PHOTOS, THE_POST = "the photos", "the post's four trainings"
 PHOTO, SKETCH, COMIC, ANIME = "photorealistic", "pencil sketch", "comic book", "anime"
 IMPRESSIONIST, DRAMATIC, PUNK = "oil, impressionist", "oil, dramatic", "punk"
-LONG_HAIR = "long hair"
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,13 @@ CLAIMS = (
     Claim("punk keeps me", Side(CLASSES, PUNK), "above"),
     Claim("impressionist keeps me", Side(CLASSES, IMPRESSIONIST), "above"),
     Claim("oil painting keeps me", Side(CLASSES, DRAMATIC), "above"),
-    Claim("my ears come out big", Side(CLASSES, "ears", "size"), "above"),
+    Claim(
+        "my ears come out big",
+        *(Side(CLASSES, PHOTO, "ear_size"), "more", Side(THE_PHOTOS, "", "ear_size")),
+    ),
     Claim(
         "my hair comes out bushy",
-        Side(CLASSES, LONG_HAIR, "prompt_seen"),
-        "more",
-        Side(THE_PHOTOS, LONG_HAIR, "prompt_seen"),
+        *(Side(CLASSES, PHOTO, "hair_volume"), "more", Side(THE_PHOTOS, "", "hair_volume")),
     ),
     Claim(
         "the drawing keeps to the edges",

@@ -39,6 +39,7 @@ def measure(
     *,
     model: Model | str | None = None,
     reference: SweepTable | Sequence[Portrait | Image.Image] | None = None,
+    features: bool = False,
     encoder: str | None = None,
     tolerance_px: float | None = None,
 ) -> Measurement:
@@ -50,6 +51,7 @@ def measure(
     edges: an image or array (height, width), not zero on an edge: edge agreement.
     model: what made them; needed only for pictures without a recipe, to choose the judge.
     reference: what the untouched model draws for the class prompt, four or more: drift.
+    features: how large ears and how bushy hair look; to be held against those of the photos.
     encoder: a name in `faces.ENCODERS`; None for the one made for the photos' kind of picture.
     tolerance_px: how far an edge may lie off, 1 % of the longer side (and at least 1) by default.
 
@@ -78,10 +80,15 @@ def measure(
     faces = likeness.face_points(given.pictures, chosen) if chosen else []
     if photos is not None and chosen:
         _extend(rows, _likeness_rows(faces, photos, chosen, scales, notes))
+    drawn = bool(prompts or features) and _are_drawn(given, model, photos)
     if prompts:
-        verdict = _judge(given, prompts, model, photos)
+        judge = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
+        verdict = judge(given.pictures, prompts)
         _extend(rows, verdict.rows)
         scales |= {name: Scale(*ends) for name, ends in verdict.scales.items()}
+    if features:
+        read = fidelity.features_drawn if drawn else fidelity.features_by_clip
+        _extend(rows, read(given.pictures))
     if wanted is not None:
         _extend(rows, _edge_rows(given.pictures, wanted, tolerance_px, scales))
     _extend(rows, [_appearance_row(picture) for picture in given.pictures])
@@ -215,19 +222,17 @@ def _taught(model: Any, recipes: Sequence[dict[str, Any]]) -> bool | None:
     return known.pop() if known else None
 
 
-def _judge(
-    given: Given, prompts: Sequence[str], model: Any, photos: PhotoSet | None
-) -> fidelity.Verdict:
+def _are_drawn(given: Given, model: Any, photos: PhotoSet | None) -> bool:
+    """Are they of the embedded model's world? Raises UsageError if nobody says."""
     taught = _taught(model, given.recipes)
     if taught is None and photos is not None:
         taught = likeness.photos_kind(photos) == DRAWN
     if taught is None:
         raise UsageError(
-            "prompt: the pictures do not say which model made them, and so not who can judge them; "
+            "portraits: they do not say which model made them, and so not who can judge them; "
             'try model="mini" or model="sdxl"'
         )
-    judge = fidelity.judge_drawn if taught else fidelity.judge_by_clip
-    return judge(given.pictures, prompts)
+    return taught
 
 
 # --- the figures ---------------------------------------------------------------------------------

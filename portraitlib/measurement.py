@@ -25,11 +25,14 @@ ROW_FIGURES = {
     "edge_recall": "share of the edges asked for that are there",
     "colourfulness": "0 is grey, 45 quite colourful (Hasler and Süsstrunk 2003)",
     "sharpness": "variance of the Laplacian at 256 px",
+    "ear_size": "how large the ears look, to be held against the photos'; -1 small, 1 large",
+    "hair_volume": "how bushy the hair looks, to be held against the photos'; -1 flat, 1 bushy",
 }
 # The columns that say what measured a figure.
 MEASURED_BY = {
     **dict.fromkeys(("likeness", "distance", "strangers_less_alike"), "likeness_by"),
     **dict.fromkeys(("prompt_seen", "prompt_cosine"), "fidelity_by"),
+    **dict.fromkeys(("ear_size", "hair_volume"), "features_by"),
 }
 # Figures of the set alone.
 SET_FIGURES = {

@@ -15,7 +15,9 @@ from test_models import Hub, run_apart
 
 import portraitlib as pl
 from portraitlib import fidelity
-from portraitlib.mini.world import random_drawing
+from portraitlib.mini.people import Person, random_shot
+from portraitlib.mini.words import Look
+from portraitlib.mini.world import draw, random_drawing
 from portraitlib.models import CLIP_REVISION, CLIP_SOURCE, Clip
 from portraitlib.presets import PRESETS
 
@@ -29,6 +31,14 @@ def drawings(count: int, **look: str) -> list[Image.Image]:
     seeds = range(71_000, 71_000 + count)
     pictures = [random_drawing(seed, size_px=96, **plain | look)[0].image for seed in seeds]
     return [Image.fromarray(picture) for picture in pictures]
+
+
+def shots(count: int = 8, **numbers: float) -> list[Image.Image]:
+    """Photos of one drawn man, who is in the middle of the world but for these numbers."""
+    rng = np.random.default_rng(5)
+    look = Look(texture="straight", length="short")
+    drawn = [draw(Person(**numbers), look, random_shot(rng), size_px=96) for _ in range(count)]
+    return [Image.fromarray(each.image) for each in drawn]
 
 
 # --- the judge of the embedded model -------------------------------------------------------------
@@ -64,6 +74,18 @@ def test_words_that_nobody_knows_are_refused_and_the_identifier_is_not():
         fidelity.judge_drawn(drawings(1), ["zebra"])
     (row,) = fidelity.judge_drawn(drawings(1, **LOOK), ["portrait of jrdnpl man"]).rows
     assert set(row["seen"]) == {"who: man"}
+
+
+def test_people_drawn_with_large_ears_or_bushy_hair_are_read_as_such():
+    people = {"ear_size": {"ear_size": 0.8}, "hair_volume": {"hair_volume": 0.8}, "": {}}
+    means = {
+        name: pl.measure(shots(**numbers), model="mini", features=True).figures
+        for name, numbers in people.items()
+    }
+    for name in fidelity.FEATURES:
+        others = [means[each][name].mean for each in people if each != name]
+        assert means[name][name].mean > max(others) + 0.25, name
+        assert means[name][name].by == "mini's judge"
 
 
 # --- CLIP ----------------------------------------------------------------------------------------
@@ -125,6 +147,16 @@ def test_clips_cosines_are_those_of_the_whole_network(tiny_clip):
         fidelity._embed_pictures(tiny_clip, pictures) @ fidelity._embed_texts(tiny_clip, phrases).T
     )
     assert np.allclose(own, cosines, atol=1e-5)
+
+
+def test_clip_is_asked_for_features_by_two_phrases_each(tiny_clip):
+    pictures = drawings(2)
+    rows = fidelity.features_by_clip(pictures, tiny_clip)
+    little, lot = fidelity._embed_texts(tiny_clip, fidelity.FEATURES["ear_size"])
+    wanted = fidelity._embed_pictures(tiny_clip, pictures) @ (lot - little)
+    assert [row["ear_size"] for row in rows] == pytest.approx(wanted.tolist(), abs=1e-4)
+    assert {*rows[0]} == {*fidelity.FEATURES, "features_by"}
+    assert rows[0]["features_by"] == "tiny clip"
 
 
 def test_clip_is_asked_phrase_by_phrase_beside_unrelated_ones(tiny_clip):

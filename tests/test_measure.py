@@ -221,7 +221,7 @@ def test_every_figure_stands_in_the_rows_the_records_and_the_texts(mini):
     sampling = pl.Sampling(num_images=4, num_inference_steps=4)
     portraits = pl.text_to_image(mini, prompt, sampling)
     edges = appearance.find_edges(portraits[0].image)
-    measured = pl.measure(portraits, prompt=prompt, edges=edges, reference=portraits)
+    measured = pl.measure(portraits, prompt=prompt, edges=edges, reference=portraits, features=True)
     assert [row["seed"] for row in measured.rows] == [0, 1, 2, 3]
     assert measured.rows[0]["fidelity_by"] == "mini's judge"
     names = [name for name in (*ROW_FIGURES, *SET_FIGURES) if name in measured.figures]
