@@ -30,6 +30,7 @@ from portraitlib.calls import shown
 from portraitlib.run_lock import hold_lock
 from portraitlib.settings import UsageError
 
+KEEP = 3  # of the newest saves
 FORM = 1  # of the manifest; a greater one was written by a later portraitlib
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 MISSING = object()
@@ -65,17 +66,14 @@ class Damaged(Exception):
 
 
 @contextmanager
-def open_run(
-    folder: str | Path, identity: Mapping[str, Any], *, room_bytes: int = 0
-) -> Iterator[Run]:
+def open_run(folder: str | Path, identity: Mapping[str, Any]) -> Iterator[Run]:
     """Take a folder for a training run, new or begun, after proof that saving and loading work.
 
     identity: setting -> plain JSON values; everything without which a saved step is of no use
         (hash of the photos, revision of the model, rank ...).
-    room_bytes: what the saves of this run will need on the disk, if that is known.
 
-    Raises UsageError, before any work: the folder cannot be written to, its disk lacks that room,
-    another process has a run there, or it was begun with another identity, which is named.
+    Raises UsageError, before any work: the folder cannot be written to, another process has a run
+    there, or it was begun with another identity, which is named.
     """
     folder = Path(folder).expanduser()
     identity = _plain(identity, "identity")
@@ -83,13 +81,19 @@ def open_run(
         _finish_replacing(folder)
         _refuse_another(folder, identity)
         _prove(folder, identity)
-        free_bytes = shutil.disk_usage(folder).free
-        if free_bytes < room_bytes:
-            raise UsageError(
-                f"{folder}: got {free_bytes / 1e6:,.0f} MB of free disk, expected "
-                f"{room_bytes / 1e6:,.0f} MB for the checkpoints; make room or give another folder"
-            )
         yield Run(folder, identity, lock)
+
+
+def check_room(run: Run, save_bytes: int) -> None:
+    """Raise UsageError if the disk lacks the room for the saves of a run, of this size each."""
+    # The newest is written before the oldest goes.
+    room_bytes = save_bytes * max(1, KEEP + 1 - len(_steps(run.folder)))
+    free_bytes = shutil.disk_usage(run.folder).free
+    if free_bytes < room_bytes:
+        raise UsageError(
+            f"{run.folder}: got {free_bytes / 1e6:,.0f} MB of free disk, expected "
+            f"{room_bytes / 1e6:,.0f} MB for the checkpoints; make room or give another folder"
+        )
 
 
 def _finish_replacing(folder: Path) -> None:
@@ -158,7 +162,7 @@ def save_checkpoint(
     tensors: Mapping[str, torch.Tensor],
     state: Mapping[str, Any],
     *,
-    keep: int = 3,
+    keep: int = KEEP,
     kept: Collection[int] = (),
 ) -> Path:
     """Save what a run has after `step` steps, whole or not at all, and return its folder.

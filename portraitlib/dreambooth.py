@@ -19,7 +19,7 @@ import torch
 
 from portraitlib.adapters import Adapter
 from portraitlib.address import cache_folder, digest, output_folder
-from portraitlib.checkpoints import Run, newest_checkpoint, open_run, save_checkpoint
+from portraitlib.checkpoints import Run, check_room, newest_checkpoint, open_run, save_checkpoint
 from portraitlib.class_set import ClassImages
 from portraitlib.cost import Budget, cost_of
 from portraitlib.device import device_name
@@ -96,6 +96,8 @@ def train_dreambooth(
     with open_run(place, identity) if accelerator.is_main_process else nullcontext() as run:
         accelerator.wait_for_everyone()
         tuned = tune(model, chosen)
+        if run:  # each weight is saved with the two moments that AdamW keeps of it
+            check_room(run, 3 * sum(weight.nbytes for weight in tuned.weights.values()))
         trainer = make_trainer(model, tuned, chosen, accelerator)
         history = _resume(place, trainer)
         describe = _describer(model, photos, chosen, class_images)

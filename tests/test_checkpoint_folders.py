@@ -13,7 +13,7 @@ import pytest
 import torch
 from small_runs import IDENTITY, names, save_steps, tensors_at
 
-from portraitlib.checkpoints import newest_checkpoint, open_run, save_checkpoint
+from portraitlib.checkpoints import check_room, newest_checkpoint, open_run, save_checkpoint
 from portraitlib.settings import UsageError
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, limits and mounts of Unix")
@@ -61,8 +61,7 @@ from pathlib import Path
 from portraitlib.run_lock import hold_lock
 with hold_lock(Path(sys.argv[1])):
     child = os.fork() if "fork" in sys.argv else None
-    if child != 0:
-        print(child, flush=True)
+    print(child or 0, flush=True)
     time.sleep(60)
 """
 
@@ -73,7 +72,8 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path, how):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path), how], stdout=subprocess.PIPE, text=True
     )
-    child = holder.stdout.readline().strip()
+    # The child, too, has said that it is there: by then it has let go of its copy.
+    children = [int(holder.stdout.readline()) for _ in range(2 if how == "fork" else 1)]
     try:
         said = f"process {holder.pid} on .*; wait for it, stop it, or give another folder"
         with pytest.raises(UsageError, match=said):
@@ -86,7 +86,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path, how):
         holder.wait()
         holder.stdout.close()
         if how == "fork":
-            os.kill(int(child), signal.SIGKILL)
+            os.kill(max(children), signal.SIGKILL)
 
 
 # --- disks ---------------------------------------------------------------------------------------
@@ -123,9 +123,10 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path,
 
 
 def test_a_disk_without_the_room_that_a_run_needs_is_refused_before_any_work(tmp_path):
-    refused = pytest.raises(UsageError, match="MB of free disk, expected 1,000,000,000 MB")
-    with refused, open_run(tmp_path, IDENTITY, room_bytes=10**15):
-        pytest.fail("was opened")
+    with open_run(tmp_path, IDENTITY) as run:
+        check_room(run, 1000)
+        with pytest.raises(UsageError, match="MB of free disk, expected 4,000,000,000 MB"):
+            check_room(run, 10**15)
 
 
 SMALL_DISK = """

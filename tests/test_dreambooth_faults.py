@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,16 @@ def test_another_fault_of_a_forward_pass_is_not_taken_for_memory(
 
 
 # --- disks ---------------------------------------------------------------------------------------
+
+
+def test_a_disk_without_room_for_the_saves_is_refused_before_any_work(
+    mini, three_photos, quick, tmp_path, monkeypatch
+):
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**5))
+    with pytest.raises(pl.UsageError, match="got 0 MB of free disk, expected [1-9]"):
+        train(mini, three_photos, quick(), tmp_path, on_step=pytest.fail)
+    assert list_checkpoints(tmp_path) == ()
 
 
 @POSIX
