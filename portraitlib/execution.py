@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import logging
 import os
 import shutil
 import sys
@@ -227,6 +228,10 @@ def _run_cells(task: Task, working: Path, progress: bool) -> Any:
         ) from None
     except DeadKernelError as problem:
         raise KernelDied(f"{name}: its kernel died; was memory short? ({problem})") from None
+    except KeyboardInterrupt:
+        # The cell's task fails as well, and asyncio would tell of that with its whole traceback.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
 
 
 class _Lines(io.StringIO):
@@ -242,6 +247,7 @@ class _Lines(io.StringIO):
 def environment(**changes: str) -> Iterator[None]:
     """Meanwhile, start kernels with these environment variables and this copy of the library."""
     path = os.environ.get("PYTHONPATH")
+    changes["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # some kernels warn of their debugger else
     changes["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), path]))
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)

@@ -319,4 +319,4 @@ def library_versions() -> dict[str, str]:
             versions[library] = version(library)
         except PackageNotFoundError:  # a checkout that was not installed
             versions[library] = "unknown"
-    return versions
+    return versions | {"torch": str(torch.__version__)}  # with its build, such as +cpu

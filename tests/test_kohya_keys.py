@@ -198,7 +198,7 @@ def test_diffusers_own_loader_maps_an_exported_file_back(sdxl, tmp_path):
     path = adapter.save(tmp_path / "me.safetensors", "kohya")
 
     theirs, alphas = StableDiffusionXLPipeline.lora_state_dict(
-        str(path), unet_config=sdxl["unet"].config
+        str(tmp_path), weight_name=path.name, unet_config=sdxl["unet"].config
     )
 
     assert set(alphas.values()) == {0.5}
