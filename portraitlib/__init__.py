@@ -34,8 +34,10 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.portrait import Portrait
     from portraitlib.presets import PRESETS, Preset
     from portraitlib.progress import print_progress
+    from portraitlib.regions import select_region
     from portraitlib.report import report
     from portraitlib.rerun import rerun
+    from portraitlib.retouch import inpaint
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
     from portraitlib.subject import subject_photos
@@ -82,6 +84,8 @@ _HOMES = {
     "control_to_image": "control",
     "control_to_image_variants": "control",
     "load_controlnet": "controlnets",
+    "select_region": "regions",
+    "inpaint": "retouch",
     "print_progress": "progress",
     "rerun": "rerun",
     "sweep": "sweep",
@@ -127,6 +131,7 @@ __all__ = [
     "control_to_image_variants",
     "film_strip",
     "image_to_image",
+    "inpaint",
     "load_controlnet",
     "load_model",
     "make_class_images",
@@ -141,6 +146,7 @@ __all__ = [
     "report",
     "rerun",
     "save_results",
+    "select_region",
     "show_class_images",
     "show_film",
     "show_grid",

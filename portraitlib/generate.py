@@ -112,6 +112,32 @@ def image_to_image(
     settings = fill_defaults(model, sampling)
     strength = check_strength(strength, settings)
     picture = ready_and_warned(model, image, settings)
+    pixels, encoded, seconds = redraw(
+        model, picture, prompt, settings, strength, on_step, on_preview
+    )
+    own = {"function": "image_to_image", "strength": strength, "image": picture_hash(picture)}
+    return [
+        Portrait(drawn, write_recipe(model, prompt, settings, encoded, index, seconds) | own)
+        for index, drawn in enumerate(to_images(pixels, model))
+    ]
+
+
+def redraw(
+    model: Model,
+    picture: Image.Image,
+    prompt: str,
+    settings: Sampling,
+    strength: float,
+    on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
+    blend: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> tuple[np.ndarray, EncodedPrompt, float]:
+    """Pixels (batch, height, width, 3) from 0 to 1, the prompt as it was read, seconds a picture.
+
+    picture: at the size of the settings, which are whole, as `strength` is.
+    blend: called after each step with the latents of the drawing, and those of the picture under
+        the same noise, (batch, 4, height/8, width/8) both; gives those to go on with.
+    """
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded)
     generators = seeded_generators(settings.seed, settings.num_images)
@@ -122,6 +148,13 @@ def image_to_image(
         noise = starting_noise(model, settings, generators)
         start = add_noise(pipeline, latents, noise, settings, strength)
         previewer = _previewer(model, pipeline, start, on_preview)
+
+        def change(drawn: torch.Tensor, next_timesteps: torch.Tensor) -> torch.Tensor:
+            kept = latents.to(drawn).expand_as(drawn)
+            if len(next_timesteps):
+                kept = pipeline.scheduler.add_noise(kept, noise.to(drawn), next_timesteps[:1])
+            return blend(drawn, kept) if blend else drawn
+
         pixels = pipeline(
             **encoded.tensors,
             image=latents,
@@ -132,15 +165,10 @@ def image_to_image(
             guidance_scale=settings.guidance_scale,
             generator=generators,
             output_type="np",
-            **step_arguments(model, on_step, previewer),
+            **step_arguments(model, on_step, previewer, change if blend else None),
         ).images
         model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
-    seconds = (time.perf_counter() - started_s) / settings.num_images
-    own = {"function": "image_to_image", "strength": strength, "image": picture_hash(picture)}
-    return [
-        Portrait(drawn, write_recipe(model, prompt, settings, encoded, index, seconds) | own)
-        for index, drawn in enumerate(to_images(pixels, model))
-    ]
+    return pixels, encoded, (time.perf_counter() - started_s) / settings.num_images
 
 
 def most_images(arguments: Mapping[str, Any]) -> int:
@@ -233,14 +261,22 @@ def _previewer(
 
 
 def step_arguments(
-    model: Model, on_step: OnStep | None, previewer: Previewer | None = None
+    model: Model,
+    on_step: OnStep | None,
+    previewer: Previewer | None = None,
+    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> dict[str, Any]:
     """The arguments that make a diffusers pipeline report its steps to `on_step`.
 
+    change: given the latents after a step and the timesteps that are left, says how to go on.
     After the last step the latents take the number type of the VAE, which may be the finer one.
     """
 
     def report(pipeline: Any, index: int, timestep: Any, tensors: dict) -> dict:
+        if change is not None:
+            left = pipeline.num_timesteps - index - 1
+            timesteps = pipeline.scheduler.timesteps
+            tensors["latents"] = change(tensors["latents"], timesteps[len(timesteps) - left :])
         if on_step is not None:
             on_step(index + 1, pipeline.num_timesteps)
         if previewer is not None:

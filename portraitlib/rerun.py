@@ -13,8 +13,10 @@ from portraitlib.control import AnyCondition, control_to_image, fit_conditions
 from portraitlib.device import pick_device
 from portraitlib.generate import image_to_image, text_to_image
 from portraitlib.models import Model, load_model
-from portraitlib.pictures import Picture, picture_hash, ready_picture
+from portraitlib.pictures import Picture, open_picture, picture_hash, ready_picture
 from portraitlib.portrait import Portrait
+from portraitlib.regions import read_mask
+from portraitlib.retouch import inpaint
 from portraitlib.settings import Control, Sampling, UsageError
 
 # The entries of a recipe that have to be the same for the same pixels, besides its settings.
@@ -34,17 +36,18 @@ def rerun(
     model: Model | None = None,
     image: Picture | None = None,
     condition: AnyCondition | Sequence[AnyCondition] | None = None,
+    mask: Any = None,
 ) -> Portrait:
     """Draw a portrait again: the same pixels on the same machine with the same libraries.
 
     A portrait that was drawn in a batch is drawn in the whole batch again, because the last bits
     of its numbers depend on it.
     model: a loaded model to use; None loads the one that the recipe names.
-    image, condition: the picture that the drawing started from, and what steered it; a recipe
-        knows them by their content only.
+    image, condition, mask: the picture that the drawing started from, what steered it, and which
+        region of it was drawn; a recipe knows them by their content only.
 
     Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something, or
-    another picture, condition or adapter than the recipe's.
+    another picture, condition, mask or adapter than the recipe's.
     """
     recipe = recipe.recipe if isinstance(recipe, Portrait) else recipe
     _check_recipe(recipe)
@@ -55,7 +58,9 @@ def rerun(
             f"recipe: seed {recipe['seed']} is not in its batch of {batch.num_images} from "
             f"{batch.seed}"
         )
-    inputs = {"image": _picture_of(recipe, image), "condition": _conditions_of(recipe, condition)}
+    image = _picture_of(recipe, image)
+    inputs = {"image": image, "condition": _conditions_of(recipe, condition)}
+    inputs["mask"] = _mask_of(recipe, mask, image)
     model = model or _model_of(recipe)
     _check_adapters(recipe, model)
     again = DRAWN_AGAIN[recipe["function"]](model, recipe, batch, **inputs)[index]
@@ -77,8 +82,15 @@ def _image(
     return image_to_image(model, image, recipe["prompt"], batch, strength=recipe["strength"])
 
 
+def _inpaint(
+    model: Model, recipe: dict[str, Any], batch: Sampling, image: Any, mask: Any, **_: Any
+) -> list[Portrait]:
+    how = {name: recipe[name] for name in ("strength", "feather")}
+    return inpaint(model, image, mask, recipe["prompt"], batch, **how)
+
+
 def _control(
-    model: Model, recipe: dict[str, Any], batch: Sampling, image: Any, condition: Any
+    model: Model, recipe: dict[str, Any], batch: Sampling, image: Any, condition: Any, **_: Any
 ) -> list[Portrait]:
     entries = {name: _listed(recipe[entry]) for name, entry in CONTROL_ENTRIES.items()}
     rows = zip(*entries.values(), strict=True)
@@ -96,6 +108,7 @@ DRAWN_AGAIN: dict[str, Callable[..., list[Portrait]]] = {
     "text_to_image": _text,
     "image_to_image": _image,
     "control_to_image": _control,
+    "inpaint": _inpaint,
 }
 # What the recipe of each function holds beyond those of all.
 OWN_ENTRIES: dict[str, tuple[str, ...]] = {
@@ -105,6 +118,7 @@ OWN_ENTRIES: dict[str, tuple[str, ...]] = {
         *CONTROL_ENTRIES.values(),
         *("condition", "controlnet", "controlnet_revision"),
     ),
+    "inpaint": ("strength", "feather", "image", "mask"),
 }
 
 
@@ -162,13 +176,29 @@ def _picture_of(recipe: dict[str, Any], image: Picture | None) -> Image.Image | 
             "image: got none, expected the picture that the recipe started from; "
             "try rerun(recipe, image=...)"
         )
-    picture, _ = ready_picture(image, recipe["size_px"])
+    if recipe["function"] == "inpaint":  # which cuts nothing off
+        picture = open_picture(image)
+    else:
+        picture, _ = ready_picture(image, recipe["size_px"])
     if picture_hash(picture) != wanted:
         raise UsageError(
             f"image: got another picture ({picture_hash(picture)[:19]}...) than the recipe started "
             f"from ({str(wanted)[:19]}...); try the same file again"
         )
     return picture
+
+
+def _mask_of(recipe: dict[str, Any], mask: Any, image: Any) -> Image.Image | None:
+    """The mask of a recipe; raises UsageError if it is another, or there should be none."""
+    if "mask" not in recipe and mask is None:
+        return None
+    if "mask" not in recipe or mask is None:
+        expected = "the region that was drawn; try mask=..." if mask is None else "none"
+        raise UsageError(f"mask: {recipe['function']} expects {expected}")
+    chosen = Image.fromarray(read_mask(mask, image.size))
+    if picture_hash(chosen) != recipe["mask"]:
+        raise UsageError("mask: got another one than the recipe's; try the same region again")
+    return chosen
 
 
 def _conditions_of(recipe: dict[str, Any], condition: Any) -> list[Any] | None:

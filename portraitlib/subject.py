@@ -19,7 +19,7 @@ from portraitlib.mini.words import Look
 from portraitlib.mini.world import draw
 from portraitlib.photo_set import IDENTIFIER, PhotoSet
 from portraitlib.photos import CAPTION, gather, prepare_photo
-from portraitlib.settings import RANGES, check_number
+from portraitlib.settings import RANGES, UsageError, check_number
 
 SEED = 20_260_131  # of the world's held-out people: nothing was trained on them
 SHOTS, HELD_OUT_SHOTS = 12, 6
@@ -60,6 +60,27 @@ def write_subject(
     for name, image in draw_shots(held_out, seed):
         image.save(home / name)
     return home
+
+
+def subject_portrait(
+    style: str = "photorealistic", *, size_px: int = 96, seed: int = SEED, **changed: float
+) -> Image.Image:
+    """A portrait of the subject as the world draws it, (size_px, size_px), with features changed.
+
+    style: one of `mini.words.STYLES`.  changed: numbers of `mini.people.Person`, such as
+        ear_size=5: -1 to 1 are people of the world, what is beyond is a caricature.
+    Raises UsageError for a style or a feature that is not known.
+    """
+    size_px = int(check_number("subject_portrait", "size_px", size_px, RANGES["size_px"]))
+    words = {"place": "city", "clothing": "suit", "expression": "smiling"}
+    try:
+        look = Look(style=style, **words, **FACE)
+        person = replace(subject_person(seed), **changed)
+    except (TypeError, ValueError) as problem:
+        raise UsageError(f"subject_portrait: {problem}") from None
+    shot = Shot(yaw=-0.14, tilt=0.05, light=-0.2, clothing_color=0.3, scene=0.4)
+    drawn = Image.fromarray(draw(person, look, shot, size_px=2 * size_px).image)
+    return drawn.resize((size_px, size_px), Image.Resampling.LANCZOS)
 
 
 def subject_person(seed: int = SEED) -> Person:

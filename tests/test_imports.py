@@ -33,8 +33,17 @@ LAYERS = (
         "report",
     )
     + ("class_audit", "class_cache", "class_set"),
-    ("prompts", "latents", "previews", "generate", "controlnets", "annotators", "conditions"),
-    ("denoise", "control", "rerun", "class_images")
+    (
+        "regions",
+        "prompts",
+        "latents",
+        "previews",
+        "generate",
+        "controlnets",
+        "annotators",
+        "conditions",
+    ),
+    ("denoise", "control", "retouch", "rerun", "class_images")
     + ("quick_layers", "training_data", "tuned", "training_step", "training_check")
     + ("training_meter", "dreambooth"),
     ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement")
@@ -58,7 +67,7 @@ TORCHLESS = (
     *("class_audit", "class_cache", "class_set", "scores", "scoreboard", "ledger", "progress"),
     *("training_file", "training_command"),
     *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
-    *("colab", "report"),
+    *("colab", "report", "regions"),
     *("studio", "studio_recipes", "studio_fields", "studio_worker", "studio_look"),
 )
 HEAVY = (
