@@ -86,6 +86,13 @@ DEMO: dict[str, dict[str, Any]] = {
         "scales": [0.0, 0.5, 1.0],
         "ends": [0.5, 1.0],
     },
+    "07_retouch": {
+        "model_name": "mini",
+        "num_images": 2,
+        "num_class_images": 16,
+        "max_train_steps": 80,
+        "strengths": [0.3, 1.0],
+    },
     "08_scoreboard": {
         "model_name": "mini",
         "num_images": 2,
