@@ -101,8 +101,8 @@ def _thing_at(pixels: np.ndarray, x: float, y: float, radius_px: float) -> np.nd
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     import cv2
 
-    side = 2 * pixels + 1
-    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    away = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return (away <= pixels).astype(np.uint8)
 
 
 # --- masks ---------------------------------------------------------------------------------------
