@@ -25,7 +25,7 @@ from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
 from portraitlib.studio_fields import REACH
-from portraitlib.studio_look import SCRIPT, served_by_voila
+from portraitlib.studio_look import SCRIPT, reader_present
 from portraitlib.studio_uploads import FilePlace
 
 if TYPE_CHECKING:
@@ -196,24 +196,6 @@ def open_studio(
 
         display(Javascript(SCRIPT))
     return studio.box
-
-
-def reader_present() -> bool:
-    """Tell whether somebody can press a button here.
-
-    Whoever executes a notebook tells the kernel whether it can answer questions: front-ends can,
-    papermill and nbconvert say that nobody is there. Voila, which cannot either, serves a reader.
-    Outside a notebook the answer is yes.
-    """
-    if served_by_voila():
-        return True
-    from IPython import get_ipython
-
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None or not hasattr(kernel, "get_parent"):
-        return True
-    request = kernel.get_parent("shell") or {}
-    return bool(request.get("content", {}).get("allow_stdin", True))
 
 
 def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[str, Any]]:

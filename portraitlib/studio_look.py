@@ -1,4 +1,4 @@
-"""How the studio looks, and the little that a browser has to do for it.
+"""How the studio looks, what a browser has to do for it, and whether somebody looks at all.
 
 Colours are those of the page around it (JupyterLab, VS Code, Colab, Voila), light or dark.
 """
@@ -191,3 +191,21 @@ SCRIPT = """
 def served_by_voila() -> bool:
     """Does this kernel run for an app by Voila?"""
     return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+
+
+def reader_present() -> bool:
+    """Tell whether somebody can press a button here.
+
+    Whoever executes a notebook tells the kernel whether it can answer questions: front-ends can,
+    papermill and nbconvert say that nobody is there. Voila, which cannot either, serves a reader.
+    Outside a notebook the answer is yes.
+    """
+    if served_by_voila():
+        return True
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None or not hasattr(kernel, "get_parent"):
+        return True
+    request = kernel.get_parent("shell") or {}
+    return bool(request.get("content", {}).get("allow_stdin", True))

@@ -54,7 +54,7 @@ LAYERS = (
     + ("batch_runs", "batch", "bench", "cli"),
     ("studio_recipes", "studio_fields", "studio_worker", "studio_draw", "studio_gallery")
     + ("studio_uploads", "studio_panels", "studio_sheet", "studio_look", "studio_stage")
-    + ("studio_app", "studio"),
+    + ("studio_app", "studio", "studio_region"),
 )
 LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 TORCHLESS = (

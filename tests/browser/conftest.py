@@ -17,6 +17,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parent.parent.parent
 SHOTS = ROOT / "runs" / "browser"
@@ -28,6 +29,13 @@ PARAMETERS = {
     "num_inference_steps: int = None": "num_inference_steps: int = 12",
     'model_name: str = ""': 'model_name: str = "mini"',
 }
+
+REGION = """
+from portraitlib.studio_region import pick_region
+from portraitlib.subject import subject_portrait
+
+pick_region(subject_portrait("comic book", ear_size=5), radius=0.18)
+"""
 
 
 def chromium() -> str | None:
@@ -74,6 +82,8 @@ def write_served(folder: Path) -> Path:
     notebook.metadata.pop("portraitlib", None)
     path = folder / "studio.ipynb"
     nbformat.write(notebook, path)
+    other = new_notebook(cells=[new_code_cell(REGION)], metadata=notebook.metadata)
+    nbformat.write(other, folder / "region.ipynb")
     return path
 
 

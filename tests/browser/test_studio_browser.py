@@ -338,6 +338,24 @@ def test_a_reload_keeps_the_pictures(page, shoot):
     assert "1 picture in" in generate(page)
 
 
+def test_a_click_on_a_picture_selects_and_is_told(browser, lab, shoot):
+    context = browser.new_context(viewport=WIDE)
+    opened = context.new_page()
+    own = lab.replace("tree/studio.ipynb", "workspaces/region/tree/region.ipynb?reset")
+    opened.goto(own, timeout=START_MS)  # a workspace of its own, in which nothing else is open
+    run_all(opened)
+    image = opened.get_by_alt_text("a picture to click on")
+    image.wait_for(timeout=START_MS)
+    before, box = image.get_attribute("src"), image.bounding_box()
+    image.click(position={"x": 0.18 * box["width"], "y": 0.47 * box["height"]})
+    opened.locator("code", has_text=re.compile(r"points = \[\[0\.1[78]\d*, 0\.4[67]")).wait_for()
+    assert image.get_attribute("src") != before
+    shoot(opened.locator(".jp-OutputArea-output").last, "lab-region")
+    opened.get_by_role("button", name="Take back").click()
+    opened.locator("code", has_text="points = []").wait_for()
+    context.close()
+
+
 def test_dark_themes_are_dark(browser, app, shoot):
     """Voila takes the theme in its address; the studio's colours are those of the page."""
     context = browser.new_context(viewport=WIDE, color_scheme="dark")
