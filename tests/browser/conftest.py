@@ -95,6 +95,8 @@ def served(command: list[str], folder: Path, ready: str) -> Iterator[str]:
         port = probe.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_TOKEN": ""}
     environment.setdefault("OMP_NUM_THREADS", "1")
+    # What was open in earlier sessions is not opened again, nor is this one kept for later ones.
+    environment["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / ".workspaces")
     log = (folder / "server.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", *command, f"--port={port}", "--no-browser"],

@@ -62,7 +62,7 @@ def wait_said(page, pattern, timeout_ms=DRAW_MS):
 def tab(page, name):
     """Turn to a tab; a click is lost on a page that is still being put together."""
     found = page.locator(".pl-tabs").get_by_role("tab", name=name, exact=True)
-    for _ in range(20):
+    for _ in range(40):
         found.click()
         page.wait_for_timeout(250)
         if "mod-current" in (found.get_attribute("class") or ""):  # lm- or, before, p-mod-current
