@@ -46,43 +46,48 @@ class Verdict:
 # --- portraits of the embedded model's world -----------------------------------------------------
 
 
-def judge_drawn(images: Sequence[Image.Image], prompts: Sequence[str]) -> Verdict:
+def judge_drawn(
+    images: Sequence[Image.Image], prompts: Sequence[str], seen: Reading | None = None
+) -> Verdict:
     """Fidelity of RGB pictures to their prompts, one each, by the judge of the embedded model.
 
     `prompt_seen` is the share of what a prompt names and a picture can show that is seen in it,
     None if there is nothing of that kind; `seen` says it of each: {"beard: trimmed": True}. The
     floor is that share in drawings of anything else, the ceiling that in drawings made for the
-    prompt. Raises UsageError for a prompt in which no word is known.
+    prompt. seen: what `read_drawn` saw in them, if that is known.
+    Raises UsageError for a prompt in which no word is known.
     """
     from portraitlib.mini.figures import ask
 
     for prompt in dict.fromkeys(prompts):
         _check_known(prompt)
-    asked = ask(list(prompts), _read(images))
+    asked = ask(list(prompts), seen or read_drawn(images))
     rows = []
     for index in range(len(prompts)):
         mine = asked.picture == index
-        seen = {
+        found = {
             f"{group}: {value}": bool(right)
             for group, value, right in zip(
                 asked.group[mine], asked.value[mine], asked.right[mine], strict=True
             )
         }
-        share = float(np.mean(list(seen.values()))) if seen else None
-        rows.append({"prompt_seen": share, "seen": seen, "fidelity_by": MINIS_JUDGE})
+        share = float(np.mean(list(found.values()))) if found else None
+        rows.append({"prompt_seen": share, "seen": found, "fidelity_by": MINIS_JUDGE})
     floors, ceilings = zip(*(_drawn_scale(prompt) for prompt in prompts), strict=True)
     return Verdict(rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))})
 
 
-def features_drawn(images: Sequence[Image.Image]) -> list[dict[str, Any]]:
+def features_drawn(
+    images: Sequence[Image.Image], seen: Reading | None = None
+) -> list[dict[str, Any]]:
     """The `FEATURES` of faces in RGB pictures, -1 to 1, by the judge of the embedded model.
 
     In drawn portraits it explains three fifths of their variance (in anime a fifth): single
-    portraits are read roughly, the means of several well.
+    portraits are read roughly, the means of several well. seen: as for `judge_drawn`.
     """
     from portraitlib.mini.people import PERSON_NUMBERS
 
-    people = _read(images).people
+    people = (seen or read_drawn(images)).people
     at = {name: PERSON_NUMBERS.index(name) for name in FEATURES}
     return [
         {name: float(person[at[name]]) for name in FEATURES} | {"features_by": MINIS_JUDGE}
@@ -100,7 +105,8 @@ def _check_known(prompt: str) -> None:
         )
 
 
-def _read(images: Sequence[Image.Image]) -> Reading:
+def read_drawn(images: Sequence[Image.Image]) -> Reading:
+    """All that the judge of the embedded model sees in RGB pictures."""
     from portraitlib.mini.judge import SIZE_PX, read, shipped_judge
 
     size = (SIZE_PX, SIZE_PX)
@@ -125,7 +131,7 @@ def _draw_and_read(looks: Sequence[Any], rng: np.random.Generator) -> Reading:
     drawings = (
         draw(random_person(rng), look, random_shot(rng), size_px=SIZE_PX).image for look in looks
     )
-    return _read([Image.fromarray(pixels) for pixels in drawings])
+    return read_drawn([Image.fromarray(pixels) for pixels in drawings])
 
 
 @lru_cache(maxsize=256)
@@ -152,7 +158,10 @@ def default_clip() -> Clip:
 
 
 def judge_by_clip(
-    images: Sequence[Image.Image], prompts: Sequence[str], clip: Clip | None = None
+    images: Sequence[Image.Image],
+    prompts: Sequence[str],
+    clip: Clip | None = None,
+    seen: np.ndarray | None = None,
 ) -> Verdict:
     """Fidelity of RGB pictures to their prompts, one each, phrase by phrase, by CLIP.
 
@@ -160,7 +169,8 @@ def judge_by_clip(
     the phrases; its floor is the median cosine with phrases that share no word with the prompt.
     `seen` says of each phrase whether its cosine exceeds that of nine in ten such phrases, and
     `prompt_seen` is the share of them; its floor is one in ten. No ceiling is known.
-    See https://arxiv.org/abs/2103.00020. clip: another one than ViT-L/14.
+    See https://arxiv.org/abs/2103.00020. clip: another one than ViT-L/14.  seen: the pictures as
+    `embed_pictures` has them, if that is known.
 
     Raises UsageError for a prompt without words, and if CLIP cannot be loaded.
     """
@@ -168,18 +178,19 @@ def judge_by_clip(
     clip = clip or default_clip()
     unrelated = {prompt: unrelated_phrases(prompt) for prompt in asked}
     texts = list(dict.fromkeys(t for p in asked for t in (*asked[p], *unrelated[p])))
-    cosines = _embed_pictures(clip, images) @ _embed_texts(clip, texts).T  # (pictures, texts)
+    points = _embed_pictures(clip, images) if seen is None else seen
+    cosines = points @ _embed_texts(clip, texts).T  # (pictures, texts)
     at = {text: index for index, text in enumerate(texts)}
     rows, floors = [], []
     for prompt, cosine in zip(prompts, cosines, strict=True):
         by_phrase = {phrase: float(cosine[at[phrase]]) for phrase in asked[prompt]}
         others = cosine[[at[text] for text in unrelated[prompt]]]
-        seen = {p: value > np.quantile(others, SEEN_ABOVE) for p, value in by_phrase.items()}
+        above = {p: value > np.quantile(others, SEEN_ABOVE) for p, value in by_phrase.items()}
         floors.append(float(np.median(others)))
         rows.append(
             {
-                "prompt_seen": float(np.mean(list(seen.values()))),
-                "seen": {phrase: bool(value) for phrase, value in seen.items()},
+                "prompt_seen": float(np.mean(list(above.values()))),
+                "seen": {phrase: bool(value) for phrase, value in above.items()},
                 "prompt_cosine": float(np.mean(list(by_phrase.values()))),
                 "fidelity_by": _named(clip),
             }
@@ -192,21 +203,27 @@ def judge_by_clip(
 
 
 def features_by_clip(
-    images: Sequence[Image.Image], clip: Clip | None = None
+    images: Sequence[Image.Image], clip: Clip | None = None, seen: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
     """The `FEATURES` of faces in RGB pictures, by CLIP: how much nearer to a lot than to a little.
 
     A difference of two cosines, which says something beside that of other pictures only.
-    clip: another one than ViT-L/14. Raises UsageError if CLIP cannot be loaded.
+    clip, seen: as for `judge_by_clip`. Raises UsageError if CLIP cannot be loaded.
     """
     clip = clip or default_clip()
     little, lot = zip(*FEATURES.values(), strict=True)
     texts = _embed_texts(clip, little + lot)
-    cosines = _embed_pictures(clip, images) @ (texts[len(little) :] - texts[: len(little)]).T
+    points = _embed_pictures(clip, images) if seen is None else seen
+    cosines = points @ (texts[len(little) :] - texts[: len(little)]).T
     return [
         dict(zip(FEATURES, map(float, row), strict=True)) | {"features_by": _named(clip)}
         for row in cosines
     ]
+
+
+def embed_pictures(images: Sequence[Image.Image]) -> np.ndarray:
+    """RGB pictures as CLIP ViT-L/14 sees them, (pictures, numbers) of length 1."""
+    return _embed_pictures(default_clip(), images)
 
 
 def _named(clip: Clip) -> str:

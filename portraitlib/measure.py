@@ -81,14 +81,16 @@ def measure(
     if photos is not None and chosen:
         _extend(rows, _likeness_rows(faces, photos, chosen, scales, notes))
     drawn = bool(prompts or features) and _are_drawn(given, model, photos)
+    if prompts or features:  # looked at once, for both
+        seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(given.pictures)
     if prompts:
-        judge = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
-        verdict = judge(given.pictures, prompts)
+        judge: Any = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
+        verdict = judge(given.pictures, prompts, seen=seen)
         _extend(rows, verdict.rows)
         scales |= {name: Scale(*ends) for name, ends in verdict.scales.items()}
     if features:
-        read = fidelity.features_drawn if drawn else fidelity.features_by_clip
-        _extend(rows, read(given.pictures))
+        read: Any = fidelity.features_drawn if drawn else fidelity.features_by_clip
+        _extend(rows, read(given.pictures, seen=seen))
     if wanted is not None:
         _extend(rows, _edge_rows(given.pictures, wanted, tolerance_px, scales))
     _extend(rows, [_appearance_row(picture) for picture in given.pictures])
