@@ -1,0 +1,1 @@
+"""The world of rendered people that the embedded model learns."""
