@@ -2,7 +2,7 @@
 
 `python -m recipes.mini.world.surroundings` fetches them once: Blender's studio lights out of the
 wheel `bpy` and pmndrs' out of npm's `@pmndrs/assets`, by way of the packages `OpenEXR` and numpy.
-They lie in the folder $PORTRAITLIB_HEADS (`~/.cache/portraitlib-heads`) and are never committed.
+They lie in `cache/` of the folder $PORTRAITLIB_HEADS, beside the heads, and are never committed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def panoramas() -> dict[str, np.ndarray]:
 
     Raises FileNotFoundError where they were never fetched.
     """
-    path = folder() / "panoramas.npz"
+    path = folder() / "cache" / "panoramas.npz"
     if not path.exists():
         raise FileNotFoundError(
             f"no {path}; fetch it once with `python -m recipes.mini.world.surroundings`"
@@ -156,7 +156,7 @@ def fetch() -> Path:
                 assert file is not None
                 text = file.read().decode().split("base64,")[1].split("'")[0]
                 kept[f"pmndrs_{name}"] = _keep(_read_exr(base64.b64decode(text), 256))
-    path = folder() / "panoramas.npz"
+    path = folder() / "cache" / "panoramas.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, allow_pickle=False, **kept)
     return path
