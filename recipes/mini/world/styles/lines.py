@@ -1,0 +1,95 @@
+"""Where a draughtsman puts lines, and ink lines whose width varies."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, Buffers
+from .surface import LUMA, blur, of_parts, smoothstep
+
+
+def _bytes(value: np.ndarray) -> np.ndarray:
+    return (np.clip(value, 0, 1) * 255).astype(np.uint8)
+
+
+def _edges(picture: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Canny's thin edges of a picture 0..1, as bool."""
+    return cv2.Canny(_bytes(picture), low, high, L2gradient=True) > 0
+
+
+def outline(buffers: Buffers) -> np.ndarray:
+    """The border between the person and the place, thin, bool."""
+    return _edges(blur(buffers.alpha, 1.5), 80, 160)
+
+
+def borders(buffers: Buffers) -> np.ndarray:
+    """Borders between hair, skin, clothes and glasses, thin, bool."""
+    groups = np.zeros(buffers.parts.shape, np.float32)
+    for level, parts in ((0.25, (HAIR,)), (0.6, (CLOTHES,)), (1.0, (GLASSES,))):
+        groups += level * of_parts(buffers, *parts)
+    groups = cv2.medianBlur(_bytes(groups), 7)
+    return cv2.Canny(cv2.GaussianBlur(groups, (0, 0), 1.0), 20, 40) > 0
+
+
+def creases(buffers: Buffers, strength: float = 1.0) -> np.ndarray:
+    """Folds and steps of the form: nostrils, lids, jaw, collars, thin, bool."""
+    depth = np.where(np.isfinite(buffers.depth), buffers.depth, np.nan)
+    far = np.nanpercentile(depth, 95) if np.isfinite(depth).any() else 1.0
+    depth = np.nan_to_num(depth, nan=far)
+    steps = _edges(np.clip((far - blur(depth.astype(np.float32), 1.0)) / 0.5, 0, 1), 14, 30)
+    form = blur(buffers.normal, 2.0) * 0.5 + 0.5
+    folds = cv2.Canny(_bytes(form), 70 / strength, 150 / strength, L2gradient=True) > 0
+    return (steps | folds) & (buffers.alpha > 0.9)
+
+
+def details(buffers: Buffers, low: float = 40, high: float = 90) -> np.ndarray:
+    """Edges of the texture: lids, brows, prints, seams, thin, bool."""
+    smooth = cv2.bilateralFilter(buffers.albedo, 7, 0.12, 4)
+    return _edges(blur(smooth @ LUMA, 1.0), low, high) & (buffers.alpha > 0.95)
+
+
+def features(buffers: Buffers) -> np.ndarray:
+    """How dark the drawing of eyes, brows, nostrils and mouth is, (height, width) 0..1.
+
+    An extended difference of Gaussians of the texture (Winnemoeller and others 2012), for faces.
+    """
+    tone = np.log(blur(buffers.albedo @ LUMA, 0.8) + 0.05)
+    narrow, wide = blur(tone, 1.6), blur(tone, 4.5)
+    dark = smoothstep(wide - narrow, 0.07, 0.26)
+    face = of_parts(buffers, FACE, BROWS, EYES, LIPS, BEARD)
+    return dark * blur(face, 1.0)
+
+
+def ink(edges: np.ndarray, half_width_px: np.ndarray | float) -> np.ndarray:
+    """Lines drawn along thin edges (bool) with a half width that varies, (height, width) 0..1."""
+    if not edges.any():
+        return np.zeros(edges.shape, np.float32)
+    distance, label = cv2.distanceTransformWithLabels(
+        (~edges).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    widths = np.broadcast_to(np.asarray(half_width_px, np.float32), edges.shape)
+    table = np.zeros(int(label.max()) + 1, np.float32)
+    table[label[edges]] = widths[edges]
+    return np.clip(table[label] - distance + 0.5, 0, 1)
+
+
+def without_specks(edges: np.ndarray, least_px: int) -> np.ndarray:
+    """Thin edges (bool) without pieces of fewer pixels than least_px."""
+    count, label, stats, _ = cv2.connectedComponentsWithStats(
+        edges.astype(np.uint8), connectivity=8
+    )
+    keep = stats[:, cv2.CC_STAT_AREA] >= least_px
+    keep[0] = False
+    return keep[label]
+
+
+def pressure(buffers: Buffers, rng: np.random.Generator, low: float, high: float) -> np.ndarray:
+    """Half widths in pixels: heavier away from the light and below, and as the hand goes."""
+    light = buffers.light / (np.linalg.norm(buffers.light) + 1e-6)
+    facing = blur(buffers.normal, 3) @ light.astype(np.float32)
+    height, width = facing.shape
+    coarse = rng.normal(0, 1, (12, 12)).astype(np.float32)
+    hand = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    share = np.clip(0.55 - 0.6 * facing + 0.18 * hand, 0, 1)
+    return (low + (high - low) * share).astype(np.float32)
