@@ -1,0 +1,184 @@
+"""Shots: how a person was caught. Turns the head, moves the face, places camera and lights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .heads import bank
+from .people import Body
+from .render import Camera, Light, Posed, pose_normals
+from .words import Look
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How the person was caught: numbers from -1 to 1, 0 is straight, centred and evenly lit."""
+
+    yaw: float = 0.0  # the head turned to the left or right of the picture
+    pitch: float = 0.0  # down or up
+    tilt: float = 0.0
+    turn: float = 0.0  # of the shoulders
+    gaze_x: float = 0.0  # beyond the turn of the head
+    gaze_y: float = 0.0
+    zoom: float = 0.0  # -1 chest, 1 face
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    lens: float = 0.0  # -1 wide and near, 1 long and far
+    light: float = 0.0  # where the light comes from: -1 left, 1 right
+    height: float = 0.0  # how high
+    softness: float = 0.0  # -1 a bare lamp, 1 a bright sky
+    contrast: float = 0.0  # key against fill
+    mouth: float = 0.0  # -1 closed, 1 open a little
+    brows: float = 0.0
+    lids: float = 0.0
+    hue: float = 0.0  # of what is worn
+    scene: float = 0.0  # moves what is behind the person
+
+
+def random_shot(rng: np.random.Generator) -> Shot:
+    """Draw a shot: mostly near the middle, so that the face is large and centred."""
+    middle = rng.uniform(-1, 1, 10) * rng.uniform(0, 1, 10) ** 0.5
+    return Shot(*(float(x) for x in (*middle, *rng.uniform(-1, 1, 9))))
+
+
+# Weights of the bank's expressions, by what words say of the face.
+EXPRESSIONS: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "smiling": {
+        "RsmileClose": 0.75, "LsmileClose": 0.75, "Rsquint": 0.30, "Lsquint": 0.30,
+        "RlowLid": 0.25, "LlowLid": 0.25, "RlipCorner": 0.3, "LlipCorner": 0.3,
+    },
+    "laughing": {
+        "RsmileOpen": 0.95, "LsmileOpen": 0.95, "Rsquint": 0.35, "Lsquint": 0.35,
+        "RlowLid": 0.3, "LlowLid": 0.3, "MouthOpen": 0.10,
+    },
+    "serious": {
+        "RbrowDown": 0.75, "LbrowDown": 0.75, "RRbrowDown": 0.45, "LLbrowDown": 0.45,
+        "RmouthSad": 0.35, "LmouthSad": 0.35, "MPB_Up": 0.12, "Rsquint": 0.25, "Lsquint": 0.25,
+    },
+}  # fmt: skip
+
+
+def expression(look: Look, shot: Shot) -> dict[str, float]:
+    """Weights of the bank's expressions in a shot."""
+    name = look.expression
+    if name == "smiling" and shot.mouth > -0.1:
+        name = "laughing"  # half of all smiles show teeth
+    weights = dict(EXPRESSIONS[name])
+    strength = 1 + 0.2 * shot.mouth
+    weights = {k: v * strength for k, v in weights.items()}
+    raised = {"RbrowUp": 0.3, "LbrowUp": 0.3, "RRbrowUp": 0.2, "LLbrowUp": 0.2}
+    if look.expression != "serious" and shot.brows > 0:
+        weights |= {k: v * shot.brows for k, v in raised.items()}
+    lids = ("ReyeClose", "LeyeClose") if shot.lids > 0 else ("ReyeOpen", "LeyeOpen")
+    weights |= {k: (0.12 if shot.lids > 0 else 0.3) * abs(shot.lids) for k in lids}
+    return weights
+
+
+def pose(body: Body, look: Look, shot: Shot) -> tuple[list[Posed], dict[str, np.ndarray]]:
+    """The surfaces of a body in a shot, and its landmarks: name -> (3,) metres."""
+    weights = expression(look, shot)
+    heads = bank()
+    offset = sum(
+        (w * heads.expressions[k] for k, w in weights.items()), np.zeros_like(heads.uv[:1, :1])
+    )
+    jaw = sum((w * heads.jaw[k] for k, w in weights.items() if k in heads.jaw), np.zeros(3))
+    yaw, pitch, roll = np.radians([32 * shot.yaw, 13 * shot.pitch, 11 * shot.tilt])
+    turn = _turn(np.radians(16 * shot.turn + 6 * shot.yaw), 0, 0)
+    neck = _turn(0.4 * yaw, 0.4 * pitch, 0.45 * roll)
+    head = _turn(0.6 * yaw, 0.6 * pitch, 0.55 * roll)
+
+    def place(points: np.ndarray, of_head: np.ndarray, of_neck: np.ndarray) -> np.ndarray:
+        by_neck = (points - body.neck) @ neck.T + body.neck
+        by_head = (points @ head.T - body.neck) @ neck.T + body.neck
+        rest = 1 - of_head - of_neck
+        placed = of_head[:, None] * by_head + of_neck[:, None] * by_neck + rest[:, None] * points
+        return ((placed - body.neck) @ turn.T + body.neck).astype(np.float32)
+
+    posed = []
+    for surface in body.surfaces:
+        points = surface.positions
+        if surface.name == "body":
+            points = points.copy()
+            points[body.head_index] += body.head_weight[:, None] * offset[body.bank_index]
+        elif surface.name == "h_TeethDown":
+            points = points + jaw
+        elif surface.name.endswith("_eye"):
+            center = points.mean(0)
+            gaze = _turn(
+                np.radians(14 * shot.gaze_x - 18 * shot.yaw * 0.8),
+                np.radians(8 * shot.gaze_y - 9 * shot.pitch),
+                0,
+            )
+            points = (points - center) @ gaze.T + center
+        moved = place(points, surface.head, surface.neck)
+        comb = None
+        if surface.strands is not None:
+            comb = surface.strands.comb @ head.T @ neck.T @ turn.T
+        posed.append(Posed(surface, moved, pose_normals(surface, moved), comb))
+    one = np.ones(1)
+    marks = {n: place(p[None], one, 0 * one)[0] for n, p in body.head.landmarks.items()}
+    return posed, marks
+
+
+def _turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """A rotation (3, 3): about y, then x, then z; radians."""
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
+    y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return y @ x @ z
+
+
+def camera(shot: Shot) -> Camera:
+    """Where a shot is taken from; the head's joint is 0, so the eyes are at about 0.06 metres."""
+    height = 0.50 * 2 ** (-0.42 * shot.zoom)
+    distance = 1.25 * 2 ** (0.8 * shot.lens)
+    x, y = 0.10 * height * shot.shift_x, 0.07 * height * shot.shift_y
+    return Camera(target=np.array([x, 0.005 + y, 0.03]), distance=distance, height=height)
+
+
+def lights(
+    shot: Shot, rng: np.random.Generator, key_color=(1.0, 0.96, 0.90), sky=(0.5, 0.55, 0.62)
+) -> list[Light]:
+    """Sixteen lights that throw shadows: a soft key, a rim, and a dome for what is all about."""
+    azimuth = np.radians(62 * shot.light)
+    elevation = np.radians(32 + 18 * shot.height)
+    key = _direction(azimuth, elevation)
+    spread = 0.06 + 0.16 * (shot.softness + 1) / 2
+    power = 1.9 * 2 ** (0.35 * shot.contrast)
+    found = []
+    for i in range(5):
+        jitter = spread * np.array([np.cos(2 * np.pi * i / 5), np.sin(2 * np.pi * i / 5), 0.0])
+        found.append(Light(_unit(key + jitter), np.array(key_color) * power / 5))
+    rim = _direction(np.pi - 0.6 * azimuth + (0.5 if azimuth > 0 else -0.5), np.radians(35))
+    found.append(Light(rim, np.array(sky) * rng.uniform(0.3, 1.0)))
+    fill = 0.62 * 2 ** (-0.5 * shot.contrast)
+    dome = [
+        (-75, 10),
+        (-40, 55),
+        (0, 12),
+        (40, 55),
+        (75, 10),
+        (-20, 80),
+        (25, -25),
+        (-30, -20),
+        (150, 45),
+        (-150, 45),
+    ]
+    for azimuth_deg, elevation_deg in dome:
+        direction = _direction(np.radians(azimuth_deg), np.radians(elevation_deg))
+        strength = fill * (0.45 + 0.55 * max(direction[1], 0)) * 0.30
+        found.append(Light(direction, np.array(sky) * strength))
+    return found
+
+
+def _direction(azimuth: float, elevation: float) -> np.ndarray:
+    c = np.cos(elevation)
+    return np.array([np.sin(azimuth) * c, np.sin(elevation), np.cos(azimuth) * c])
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v)
