@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import nnls
 
 from .heads import bank
 from .people import Body
+from .places import Place
 from .render import Camera, Light, Posed, pose_normals
+from .surroundings import harmonics
 from .words import Look
 
 
@@ -140,39 +143,40 @@ def camera(shot: Shot) -> Camera:
     return Camera(target=np.array([x, 0.005 + y, 0.03]), distance=distance, height=height)
 
 
-def lights(
-    shot: Shot, rng: np.random.Generator, key_color=(1.0, 0.96, 0.90), sky=(0.5, 0.55, 0.62)
-) -> list[Light]:
-    """Sixteen lights that throw shadows: a soft key, a rim, and a dome for what is all about."""
-    azimuth = np.radians(62 * shot.light)
-    elevation = np.radians(32 + 18 * shot.height)
-    key = _direction(azimuth, elevation)
-    spread = 0.06 + 0.16 * (shot.softness + 1) / 2
-    power = 1.9 * 2 ** (0.35 * shot.contrast)
+# Directions of the dome, degrees: azimuth from the camera to the right, elevation.
+DOME = (
+    *((-80, 5), (-40, 50), (0, 8), (40, 50), (80, 5), (0, 85), (30, -30), (-30, -30)),
+    *((150, 35), (-150, 35)),
+)
+SHADED = 0.75  # the share of what comes from all about that throws shadows
+
+
+def lights(place: Place, shot: Shot) -> tuple[list[Light], np.ndarray]:
+    """Sixteen lights that throw shadows, a soft key and a dome, and the rest as (9, 3) harmonics.
+
+    The key stands where the place has it, moved by the shot; the dome's colours are those that
+    come nearest the place's irradiance on all normals that a camera sees.
+    """
+    turn = np.radians(35 * shot.light)
+    c, s = np.cos(turn), np.sin(turn)
+    x, y, z = place.key_direction
+    key = _unit(np.array([c * x + s * z, y + 0.15 * shot.height, c * z - s * x]))
+    key = _unit(key + (0, 0, max(0.0, 0.25 - key[2])))
+    spread = 0.05 + 0.16 * (shot.softness + 1) / 2
+    color = place.key_color * 2 ** (0.3 * shot.contrast)
     found = []
-    for i in range(5):
-        jitter = spread * np.array([np.cos(2 * np.pi * i / 5), np.sin(2 * np.pi * i / 5), 0.0])
-        found.append(Light(_unit(key + jitter), np.array(key_color) * power / 5))
-    rim = _direction(np.pi - 0.6 * azimuth + (0.5 if azimuth > 0 else -0.5), np.radians(35))
-    found.append(Light(rim, np.array(sky) * rng.uniform(0.3, 1.0)))
-    fill = 0.62 * 2 ** (-0.5 * shot.contrast)
-    dome = [
-        (-75, 10),
-        (-40, 55),
-        (0, 12),
-        (40, 55),
-        (75, 10),
-        (-20, 80),
-        (25, -25),
-        (-30, -20),
-        (150, 45),
-        (-150, 45),
-    ]
-    for azimuth_deg, elevation_deg in dome:
-        direction = _direction(np.radians(azimuth_deg), np.radians(elevation_deg))
-        strength = fill * (0.45 + 0.55 * max(direction[1], 0)) * 0.30
-        found.append(Light(direction, np.array(sky) * strength))
-    return found
+    for i in range(6):
+        jitter = spread * np.array([np.cos(np.pi * i / 3), np.sin(np.pi * i / 3), 0.0])
+        found.append(Light(_unit(key + jitter), color / 6))
+    dome = np.stack([_direction(*np.radians(d)) for d in DOME])
+    normals = np.stack(
+        [_direction(a, e) for a in np.linspace(-1.6, 1.6, 7) for e in (-0.9, -0.3, 0.3, 0.9)]
+    )
+    wanted = np.maximum(harmonics(normals) @ place.irradiance, 0) * SHADED
+    reach = np.maximum(normals @ dome.T, 0)
+    strength = np.stack([nnls(reach, wanted[:, k])[0] for k in range(3)], 1)
+    found += [Light(d, strength[i]) for i, d in enumerate(dome)]
+    return found, place.irradiance * (1 - SHADED)
 
 
 def _direction(azimuth: float, elevation: float) -> np.ndarray:

@@ -46,16 +46,21 @@ float ggx(vec3 n, vec3 h, float r) {
     return a * a / (3.14159 * k * k);
 }
 
+vec3 unit(vec3 v, vec3 otherwise) {
+    float size = dot(v, v);
+    return size > 1e-12 ? v * inversesqrt(size) : otherwise;
+}
+
 vec3 mapped(vec3 n) {
     if (!has_relief) return n;
     vec3 dx = dFdx(at), dy = dFdy(at);
     vec2 ux = dFdx(at_uv), uy = dFdy(at_uv);
     vec3 t = dx * uy.y - dy * ux.y;
     if (dot(t, t) < 1e-16) return n;
-    t = normalize(t - n * dot(n, t)) * sign(ux.x * uy.y - ux.y * uy.x);
+    t = unit(t - n * dot(n, t), vec3(0)) * sign(ux.x * uy.y - ux.y * uy.x);
     vec3 b = cross(n, t);
     vec3 m = texture(relief_map, at_uv).xyz * 2. - 1.;
-    return normalize(t * m.x + b * m.y + n * max(m.z, .2));
+    return unit(t * m.x + b * m.y + n * max(m.z, .2), n);
 }
 
 void main() {
@@ -63,7 +68,7 @@ void main() {
     if (layers > 0 && (at_length < .0004 || !is_strand(at_root, at_root, at_comb, at_length, at_height, shade))) discard;
     float label = texture(label_map, at_uv).r * 255.;
     what = kind == SKIN && label > 8.5 ? CLOTH : kind;
-    vec3 view = normalize(eye - at), n0 = normalize(at_normal);
+    vec3 view = normalize(eye - at), n0 = unit(at_normal, normalize(eye - at));
     if (dot(n0, view) < 0. && layers == 0) n0 = what == HAIR || what == CLOTH ? -n0 : n0;
     vec3 n = mapped(n0);
     vec3 srgb = texture(color_map, at_uv).rgb;
@@ -71,11 +76,11 @@ void main() {
     srgb = clamp(srgb, 0., 1.);
     vec3 albedo = linear(srgb);
     // Under skin light travels, red the farthest: each colour sees a smoother form than the last.
-    vec3 nr = normalize(mix(n, n0, .75)), ng = normalize(mix(n, n0, .35));
+    vec3 nr = unit(mix(n, n0, .75), n0), ng = unit(mix(n, n0, .35), n0);
     vec3 wrap = what == SKIN ? vec3(.34, .16, .10) : layers > 0 || what == HAIR ? vec3(.35) : vec3(.05);
     vec3 along = layers > 0 || what == HAIR
         ? normalize(mix(at_comb + vec3(0, -1e-4, 0), n0, layers > 0 ? .6 * (1. - lie) : 0.)) : vec3(0);
-    vec3 diffuse = what == SKIN ? vec3(ambient(nr).r, ambient(ng).g, ambient(n).b) / 3.14159 : ambient(n) / 3.14159;
+    vec3 diffuse = what == SKIN ? vec3(ambient(nr).r, ambient(ng).g, ambient(n).b) : ambient(n);
     vec3 shine = vec3(0);
     for (int i = 0; i < light_count; i++) {
         vec3 l = light_direction[i];
@@ -91,7 +96,7 @@ void main() {
             float strand = sqrt(max(0., 1. - t * t));
             shine += light_color[i] * visible * specular * (.35 * pow(strand, 60.) + .12 * pow(strand, 12.) * srgb) * max(0., d.x + .3);
         } else if (d.x > 0.) {
-            float f = .04 + .96 * pow(1. - max(dot(h, view), 0.), 5.);
+            float f = .04 + .96 * pow(clamp(1. - dot(h, view), 0., 1.), 5.);
             float g = what == SKIN ? .6 * ggx(n, h, roughness) + .4 * ggx(n, h, roughness * .6) : ggx(n, h, roughness);
             shine += light_color[i] * visible * specular * f * g * d.x * .8;
         }
