@@ -1,4 +1,4 @@
-"""One portrait of the world: a person, a look, a shot and a style become a picture and its truth."""
+"""One portrait of the world: person, look, shot and style become a picture and its truth."""
 
 from __future__ import annotations
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .surface import CLOTH, GLASS, Surface, normals, welds
+from .surface import GLASS, PARTS, Material, Surface, normals, welds
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # several processes draw beside each other
 
 SHADERS = Path(__file__).parent / "shaders"
 MOST_LIGHTS = 16  # tiles of the shadow atlas, 4 x 4
 SHADOW_PX = 512
+FLAT = np.array([[[128, 128, 255]]], np.uint8)  # the relief of what has none
+LABELS = [np.full((1, 1), label, np.uint8) for label in range(len(PARTS))]
 ATTRIBUTES = ("position", "normal", "uv", "root", "comb", "length")
 
 
@@ -99,7 +101,6 @@ class Renderer:
         self.shadows.compare_func = "<="
         self.shadow_frame = gl.framebuffer(depth_attachment=self.shadows)
         self.textures: dict[int, tuple] = {}
-        self.white = gl.texture((1, 1), 3, b"\x80\x80\xff")
 
     def _program(self, name: str):
         shared = (SHADERS / "strands.glsl").read_text()
@@ -109,28 +110,28 @@ class Renderer:
 
     def forget(self) -> None:
         """Release all textures: a person is done."""
-        for _, color, relief, labels in self.textures.values():
-            for texture in (color, relief, labels):
-                if texture is not self.white:
-                    texture.release()
+        for _, texture in self.textures.values():
+            texture.release()
         self.textures.clear()
 
-    def _textures(self, surface: Surface) -> tuple:
-        material = surface.material
-        if id(material) not in self.textures:
-            labels = material.labels
-            if not isinstance(labels, np.ndarray):
-                labels = np.full((1, 1), labels, np.uint8)
-            self.textures[id(material)] = (
-                material,  # held, so that its id is not given to another
-                self._texture(material.color),
-                self.white if material.relief is None else self._texture(material.relief),
-                self._texture(labels[..., None], smooth=False),
-            )
-        return self.textures[id(material)][1:]
+    def _textures(self, material: Material) -> tuple:
+        """Colour, relief and labels of a material on the card."""
+        labels = material.labels
+        if not isinstance(labels, np.ndarray):
+            labels = LABELS[labels]
+        relief = FLAT if material.relief is None else material.relief
+        return self._kept(material.color), self._kept(relief), self._kept(labels, smooth=False)
+
+    def _kept(self, picture: np.ndarray, smooth: bool = True):
+        """A picture as a texture, uploaded once however many materials share it."""
+        if id(picture) not in self.textures:
+            # The picture is held, so that its id is not given to another.
+            self.textures[id(picture)] = (picture, self._texture(picture, smooth))
+        return self.textures[id(picture)][1]
 
     def _texture(self, picture: np.ndarray, smooth: bool = True):
-        height, width, channels = picture.shape
+        height, width = picture.shape[:2]
+        channels = picture.size // (height * width)
         data = np.ascontiguousarray(picture).tobytes()
         texture = self.gl.texture((width, height), channels, data, alignment=1)
         if smooth:
@@ -183,7 +184,7 @@ class Renderer:
 
     def _draw_one(self, program, p: Posed, vertices, indices) -> None:
         material, strands = p.surface.material, p.surface.strands
-        for unit, texture in enumerate(self._textures(p.surface)):
+        for unit, texture in enumerate(self._textures(material)):
             texture.use(unit)
         for unit, name in enumerate(("color_map", "relief_map", "label_map")):
             if name in program:
@@ -314,6 +315,3 @@ def _light_matrix(light: Light, target: np.ndarray) -> np.ndarray:
     shift[:3, 3] = -np.asarray(target)
     scale = np.diag([1 / 0.34, 1 / 0.34, -1 / 0.6, 1])
     return scale @ turn @ shift
-
-
-__all__ = ["CLOTH", "Camera", "Drawn", "Light", "Posed", "Renderer", "pose_normals"]

@@ -137,10 +137,10 @@ def _turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 def camera(shot: Shot) -> Camera:
     """Where a shot is taken from; the head's joint is 0, so the eyes are at about 0.06 metres."""
-    height = 0.50 * 2 ** (-0.42 * shot.zoom)
+    height = 0.42 * 2 ** (-0.28 * shot.zoom)
     distance = 1.25 * 2 ** (0.8 * shot.lens)
     x, y = 0.10 * height * shot.shift_x, 0.07 * height * shot.shift_y
-    return Camera(target=np.array([x, 0.005 + y, 0.03]), distance=distance, height=height)
+    return Camera(target=np.array([x, 0.028 + y, 0.03]), distance=distance, height=height)
 
 
 # Directions of the dome, degrees: azimuth from the camera to the right, elevation.
