@@ -1,4 +1,4 @@
-"""Styles: each turns the buffers of one shot and a place into a finished picture."""
+"""Seven styles: each turns the buffers of one shot and a place into a finished picture."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import numpy as np
 from ..buffers import Buffers
 from ..places import Place
 from ..words import Look
-from . import comic, photo
+from . import animated, anime, comic, oil, pencil, photo, pixel
 
 Style = Callable[[Buffers, Place, Look, np.random.Generator], np.ndarray]
 
 STYLES: dict[str, Style] = {
     "photorealistic": photo.apply,
+    "pencil sketch": pencil.apply,
     "comic book": comic.apply,
+    "anime": anime.apply,
+    "pixel art": pixel.apply,
+    "oil painting": oil.apply,
+    "animated": animated.apply,
 }
 # These want `place(..., drawn=True)`.
 DRAWN = ("pencil sketch", "comic book", "anime", "pixel art", "animated")

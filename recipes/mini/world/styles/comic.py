@@ -113,13 +113,13 @@ def scenery(place: Place, rng: np.random.Generator, mood: str) -> np.ndarray:
     height, width = picture.shape[:2]
     if place.kind == "plain":
         return burst(picture, rng) if mood != "dramatic" else picture * 0.25
-    picture = np.clip(saturated(picture, 1.3) * 1.04, 0, 1)
+    picture = np.clip(saturated(picture, 1.3) * 1.04, 0, 1).astype(np.float32)
     edges = cv2.Canny((blur(picture, 1.2) * 255).astype(np.uint8), 60, 140) > 0
     edges = lines.without_specks(edges, 24)
     dark = lines.ink(edges, 0.9)[..., None] * 0.85
     ramp = np.linspace(0.55, -0.1, height, dtype=np.float32)[:, None]
     screen = smoothstep(ramp - dots((height, width), DOT_PX), -0.06, 0.06)[..., None]
-    picture = picture * (1 - 0.14 * screen)
+    picture = (picture * (1 - 0.14 * screen)).astype(np.float32)
     if mood == "dramatic":
         picture = picture * np.array([0.34, 0.34, 0.5], np.float32)
     return picture * (1 - dark) + INK * dark

@@ -42,7 +42,9 @@ def lit(buffers: Buffers, place: Place, mood: str) -> tuple[np.ndarray, np.ndarr
 def graded(picture: np.ndarray, mood: str) -> np.ndarray:
     """An sRGB picture 0..1 in the mood's colours."""
     if mood == "colorful":
-        picture = saturated(picture, 1.55)
+        # Greyish colours gain most, so that skin keeps its modelling.
+        pure = np.ptp(np.clip(picture, 0, 1), axis=-1)[..., None]
+        picture = saturated(picture, 1.62 - 0.55 * np.clip(pure / 0.6, 0, 1))
         return np.clip((picture - 0.5) * 1.08 + 0.53, 0, 1)
     if mood == "dramatic":
         picture = saturated(np.clip(picture, 0, 1), 0.8)

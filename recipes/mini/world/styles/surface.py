@@ -80,7 +80,7 @@ def smoothstep(value: np.ndarray, low: float, high: float) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def saturated(picture: np.ndarray, factor: float) -> np.ndarray:
+def saturated(picture: np.ndarray, factor: float | np.ndarray) -> np.ndarray:
     """Colours moved away from grey (factor above 1) or towards it, not clipped."""
     grey = (picture.astype(np.float32) @ LUMA)[..., None]
-    return grey + (picture - grey) * np.float32(factor)
+    return grey + (picture - grey) * np.asarray(factor, np.float32)
