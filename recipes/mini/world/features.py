@@ -147,6 +147,7 @@ def paint_eyes(color: np.ndarray, person: Person, look: Look) -> None:
         ring = np.clip((0.0215 - away) / 0.003, 0, 1) * np.clip((away - 0.0075) / 0.002, 0, 1)
         texture = np.clip(value / 70, 0.45, 1.7)
         white = np.clip((away - 0.021) / 0.004, 0, 1)[..., None]
+        white = white * np.clip((0.054 - away) / 0.002, 0, 1)[..., None]  # beyond lies the scalp
         calm = patch * 0.35 + 0.65 * np.array([226, 222, 218]) * np.clip(value / 190, 0.6, 1.05)
         patch[:] = patch * (1 - white) + calm * white
         patch[:] = patch * (1 - ring[..., None]) + iris * texture * ring[..., None]

@@ -156,7 +156,7 @@ def mixed_head(person: Person, look: Look) -> tuple[np.ndarray, dict[str, np.nda
         return mean + gain * np.tensordot(weights, shapes[rows] - mean, 1)
 
     points = mix(heads.shapes)
-    bare = heads.shapes[heads.bald].mean(0)
+    bare = np.median(heads.shapes[heads.bald], 0)  # some who wear wigs have hair beneath
     scalp = _scalp()[:, None]
     points = points * (1 - scalp) + bare * scalp
     return features.move(points, {s: mix(heads.small[s]) for s in SMALL}, person, look)
@@ -166,7 +166,11 @@ def mixed_head(person: Person, look: Look) -> tuple[np.ndarray, dict[str, np.nda
 def _scalp() -> np.ndarray:
     """How much each point of the head is scalp, (n,) 0..1: there all take a bald form."""
     heads = bank()
-    soft = cv2.GaussianBlur(heads.hair, (0, 0), 18)
+    # Blurred within the head's part of the texture alone, up to its edges.
+    soft, share = (
+        cv2.GaussianBlur(m, (0, 0), 18) for m in (heads.hair * heads.island, heads.island)
+    )
+    soft = soft / np.maximum(share, 1e-3)
     x, y = (heads.uv * TEXTURE_PX).astype(int).T
     h, w = soft.shape
     inside = (x < w) & (y < h)
