@@ -15,6 +15,7 @@ from .photo import bloomed, film
 from .surface import (
     blur,
     blur_within,
+    brow_hairs,
     halved,
     of_parts,
     saturated,
@@ -42,7 +43,7 @@ def clean_paint(buffers: Buffers, rng: np.random.Generator) -> np.ndarray:
     """The textures as a film's painters would make them: no pores, clear colours, sRGB 0..1."""
     albedo = buffers.albedo
     paint = cv2.bilateralFilter(albedo, 9, 0.10, 5)
-    skin = of_parts(buffers, FACE, NECK)
+    skin = of_parts(buffers, FACE, NECK, BROWS)
     if skin.any():
         smooth = 0.55 * blur_within(albedo, skin, 5) + 0.45 * blur_within(albedo, skin, 26)
         # Brows' roots, lids and what else is dark in the skin stays, softened.
@@ -124,7 +125,7 @@ def with_eyes(picture: np.ndarray, buffers: Buffers) -> np.ndarray:
             box = window(eye, buffers.parts.shape)
             opening = blur((buffers.parts[box] == EYES).astype(np.float32), 1.0)
             picture[box] = glossy_eye(picture[box], opening, eye, box)
-    brow = blur(of_parts(buffers, BROWS), 1.2)
+    brow = blur(brow_hairs(buffers), 1.2)
     dark = to_linear(blur(buffers.albedo, 2)) * 0.45
     picture = laid_over(picture, dark, brow * 0.6)
     frames = blur(of_parts(buffers, GLASSES), 0.7)

@@ -15,6 +15,7 @@ from .mouth import Mouth, find_mouth
 from .surface import (
     blur,
     blur_within,
+    brow_hairs,
     halved,
     noise,
     of_parts,
@@ -46,7 +47,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
 def flat_colors(buffers: Buffers) -> np.ndarray:
     """One clear colour for skin, one for hair; clothes keep their prints."""
     flat = cv2.bilateralFilter(buffers.albedo, 9, 0.12, 6)
-    for parts in ((FACE, NECK), (HAIR, BROWS), (BEARD,)):
+    for parts in ((FACE, NECK), (HAIR,), (BEARD,)):
         mask = of_parts(buffers, *parts) > 0
         if mask.any():
             mean = np.median(buffers.albedo[mask], 0)
@@ -55,9 +56,9 @@ def flat_colors(buffers: Buffers) -> np.ndarray:
     skin = of_parts(buffers, *SKIN_PARTS) > 0
     tone = np.median(flat[of_parts(buffers, FACE, NECK) > 0], 0) if skin.any() else np.ones(3)
     # Skin is luminous in this style; hands of many tones stay apart.
-    clear = np.clip(saturated(tone, 1.15) * 1.08 + 0.12 * tone.max(), 0, 1)
+    clear = np.clip(saturated(tone**0.8, 1.2) * 1.04 + 0.10 * tone.max(), 0, 1)
     flat = np.where(skin[..., None], clear, saturated(flat, 1.5) * 1.06 + 0.03)
-    strands = of_parts(buffers, HAIR, BEARD, BROWS)[..., None] > 0
+    strands = of_parts(buffers, HAIR, BEARD)[..., None] > 0
     cool = np.array([0.11, 0.11, 0.15], np.float32)  # black hair stays paint, with lines upon it
     flat = np.where(strands, cool + flat * (1 - cool), flat)
     return np.clip(flat, 0, 1).astype(np.float32)
@@ -183,7 +184,7 @@ def mouth(picture: np.ndarray, found: Mouth, scale: float) -> np.ndarray:
 
 def brows(picture: np.ndarray, buffers: Buffers, eyes: list[Eye], scale: float) -> np.ndarray:
     """Each brow as one tapered stroke along the real one."""
-    mask = buffers.parts == BROWS
+    mask = brow_hairs(buffers) > 0.5
     rows, columns = np.nonzero(mask)
     color = np.median(buffers.albedo[mask], 0) * 0.55 if mask.sum() > 20 else DARK
     for eye in eyes:

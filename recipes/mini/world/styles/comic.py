@@ -11,9 +11,11 @@ from ..words import Look
 from . import lines
 from .eyes import inked_eyes, laid_over
 from .grading import graded, side_light
+from .mouth import teeth_seen
 from .surface import (
     blur,
     blur_within,
+    brow_hairs,
     halved,
     of_parts,
     saturated,
@@ -48,16 +50,17 @@ def flat_colors(buffers: Buffers) -> np.ndarray:
     """The person in few colours: one skin, one hair, clothes with their prints, eyes and lips."""
     albedo = buffers.albedo
     flat = cv2.bilateralFilter(albedo, 9, 0.15, 6)
-    for parts, sigma in (((FACE, NECK), 28.0), ((HAIR,), 14.0), ((BROWS,), 8.0), ((LIPS,), 5.0)):
+    for parts, sigma in (((FACE, NECK, BROWS), 28.0), ((HAIR,), 14.0), ((LIPS,), 5.0)):
         mask = of_parts(buffers, *parts)
         if mask.any():
             smooth = blur_within(albedo, mask, sigma)
             flat = np.where(mask[..., None] > 0, smooth, flat)
-    skin = of_parts(buffers, FACE, NECK)[..., None]
+    skin = of_parts(buffers, FACE, NECK, BROWS)[..., None]
     flat = np.where(skin > 0, saturated(flat, 1.25) * 1.12 + 0.03, saturated(flat, 1.45) * 1.08)
     lips = of_parts(buffers, LIPS)[..., None]
     flat = np.where(lips > 0, flat * np.array([1.12, 0.82, 0.84], np.float32), flat)
-    return np.clip(flat, 0, 1).astype(np.float32)
+    teeth = smoothstep(blur(teeth_seen(buffers), 0.8), 0.3, 0.7)
+    return laid_over(np.clip(flat, 0, 1), np.array([0.97, 0.96, 0.93]), teeth)
 
 
 def calm_light(buffers: Buffers) -> np.ndarray:
@@ -153,7 +156,7 @@ def inked(buffers: Buffers, light: np.ndarray, rng: np.random.Generator) -> np.n
     cloth = lines.ink(prints, 0.7)
     dark = np.maximum.reduce([contour, inner, fold * (1 - 0.4 * face), cloth * 0.9])
     dark = np.maximum(dark, lines.features(buffers))
-    solid = of_parts(buffers, BROWS) * 0.85
+    solid = brow_hairs(buffers) * 0.9
     hair = of_parts(buffers, HAIR, BEARD)
     black = hair * smoothstep(0.36 - light, 0, 0.08)  # spotted blacks of the hair
     return np.clip(np.maximum.reduce([dark, blur(solid, 0.7), black * 0.9]), 0, 1)

@@ -20,6 +20,18 @@ class Mouth:
     color: np.ndarray  # (3,) sRGB 0..1 of the lips
 
 
+def teeth_seen(buffers: Buffers) -> np.ndarray:
+    """Where teeth show between the lips, (height, width) 0..1."""
+    lips = buffers.parts == LIPS
+    if lips.sum() < 20:
+        return np.zeros(lips.shape, np.float32)
+    albedo = blur(buffers.albedo, 0.8)
+    tone = albedo @ LUMA
+    pale = albedo[..., 0] - albedo[..., 1] < 0.13  # lips are redder
+    bright = tone > max(0.42, 1.25 * float(np.percentile(tone[lips], 25)))
+    return (lips & pale & bright).astype(np.float32)
+
+
 def find_mouth(buffers: Buffers) -> Mouth:
     """The line between the lips, the teeth and the lips' colour."""
     corners = np.array([buffers.landmarks["mouth_left"], buffers.landmarks["mouth_right"]], float)
@@ -36,8 +48,7 @@ def find_mouth(buffers: Buffers) -> Mouth:
     albedo = buffers.albedo[lips]
     rows, across = y[lips], x[lips]
     tone = blur(buffers.albedo @ LUMA, 1.0)[lips]
-    spread = albedo.max(1) - albedo.min(1)
-    bright = (spread < 0.17) & (tone > max(0.42, 1.25 * float(np.percentile(tone, 25))))
+    bright = teeth_seen(buffers)[lips] > 0.5
     teeth = float(bright.sum()) / max(float(corners[1, 0] - corners[0, 0]), 1.0)
     weight = np.clip(np.percentile(tone, 40) - tone, 0, None) + 1e-3
     inner = np.abs(across - middle[0]) < 0.38 * (corners[1, 0] - corners[0, 0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..buffers import Buffers
+from ..buffers import FACE, Buffers
 from ..places import Place
 from ..words import Look
 from .grading import graded, lit
@@ -21,7 +21,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     behind = blur(image.astype(np.float32), 12)
     rim = (blur(buffers.alpha, 5)[..., None] < 0.999) * (1 - blur(buffers.alpha, 5)[..., None])
     light = color + image * (1 - alpha) + 0.35 * rim * alpha * behind
-    light = light * 2 ** rng.normal(0, 0.16) * white_balance(rng)
+    light = light * 2 ** rng.normal(0, 0.16) * white_balance(rng) * metered(buffers)
     light = bloomed(light, rng.uniform(0.03, 0.10) + 0.12 * (mood == "impressionist"))
     soft = rng.uniform(0.0, 1.0) ** 2 * 1.1 + 1.2 * (mood == "impressionist")
     if soft > 0.3:
@@ -33,6 +33,15 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     small = cv2.resize(picture.astype(np.float32), (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
     small = small + 0.35 * (small - blur(small, 1.0))
     return grained(small, rng)
+
+
+def metered(buffers: Buffers) -> float:
+    """A camera's half-hearted exposure for the face: brighter for a dark one, and back."""
+    face = (buffers.parts == FACE) & (buffers.alpha > 0.9)
+    if not face.any():
+        return 1.0
+    seen = float(np.median((buffers.color @ LUMA)[face]))
+    return float(np.clip((0.26 / max(seen, 0.02)) ** 0.3, 0.8, 1.6))
 
 
 def white_balance(rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from .comic import calm_light
 from .eyes import face_scale, find_eyes
 from .grading import graded, side_light
 from .mouth import find_mouth
-from .surface import SIZE_PX, of_parts, saturated, to_srgb
+from .surface import SIZE_PX, brow_hairs, of_parts, saturated, to_srgb
 
 CELLS = 64
 PERSON_COLORS, PLACE_COLORS = 14, 8
@@ -50,7 +50,7 @@ def painted(buffers: Buffers, mood: str) -> tuple[np.ndarray, np.ndarray]:
         light = light * side_light(buffers)
     share = np.stack([cells(of_parts(buffers, *parts)) for parts in MATERIALS])
     share[2] *= 1.4  # a thin beard is a beard
-    material = share.argmax(0)
+    material = np.where(cells(buffers.alpha) > 0.5, share.argmax(0), -1)
     tone = cells(light * buffers.alpha) / np.maximum(cells(buffers.alpha), 1e-3)
     color = np.zeros((CELLS, CELLS, 3), np.float32)
     for i, parts in enumerate(MATERIALS):
@@ -140,7 +140,7 @@ def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray) -> np.nda
 
     skin = np.median(grid[material == 0], 0) if (material == 0).any() else np.array([0.8, 0.6, 0.5])
     line = skin * np.array([0.36, 0.26, 0.30])
-    mask = of_parts(buffers, BROWS) > 0
+    mask = brow_hairs(buffers) > 0.5
     brow = np.median(buffers.albedo[mask], 0) * 0.6 if mask.sum() > 20 else line * 0.7
     width = int(np.clip(round(0.40 * scale), 2, 5))
     tall = int(np.clip(round(0.23 * scale), 1, 3))

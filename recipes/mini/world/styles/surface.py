@@ -67,6 +67,18 @@ def shading(buffers: Buffers) -> np.ndarray:
     return light / max(float(lit), 1e-3)
 
 
+def brow_hairs(buffers: Buffers) -> np.ndarray:
+    """Where hairs of the brows are, (height, width) 0..1: their part, as far as it is dark."""
+    brows = of_parts(buffers, BROWS)
+    if brows.sum() < 20:
+        return brows
+    tone = blur(buffers.albedo @ LUMA, 1.0)
+    skin = (
+        float(np.median(tone[of_parts(buffers, FACE) > 0])) if (buffers.parts == FACE).any() else 1
+    )
+    return brows * smoothstep(skin - tone, 0.16 * skin, 0.36 * skin)
+
+
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell_px: float) -> np.ndarray:
     """Smooth noise with cells of a size, (height, width) float32, standard deviation about 1."""
     coarse = [max(2, int(np.ceil(side / cell_px)) + 1) for side in shape]
