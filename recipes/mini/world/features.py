@@ -63,6 +63,10 @@ def _near(points: np.ndarray, center: np.ndarray, radius) -> np.ndarray:
     return np.exp(-(((points - center) / radius) ** 2).sum(1))[:, None]
 
 
+# How far a style moves a face: eyes grow, noses shrink, the jaw tapers.
+STYLED = {"animated": 0.34, "anime": 0.24}
+
+
 def displacement(
     points: np.ndarray, at: dict[str, np.ndarray], person: Person, look: Look
 ) -> np.ndarray:
@@ -81,7 +85,8 @@ def displacement(
     lower = np.clip((mouth[1] + 0.02 - y) / 0.05, 0, 1) * np.clip((y - chin[1] + 0.05) / 0.03, 0, 1)
     front = np.clip((z - 0.0) / 0.05, 0, 1)
     strong = 0.6 if look.jawline == "yes" else 0.0
-    square = 0.07 * (p.jaw + strong) * x
+    styled = STYLED.get(look.style, 0.0)
+    square = (0.07 * (p.jaw + strong) - 0.22 * styled) * x
     d[:, 0] += square * lower * front
     bump = _near(points, chin, (0.022, 0.020, 0.03))
     d += bump * np.array([0, -0.0045 * p.chin, 0.0015 * p.chin + 0.003 * strong])
@@ -94,7 +99,7 @@ def displacement(
         d += corner * np.array([0.0045 * sign * strong, -0.002 * strong, 0.002 * strong])
         eye = at[f"eye_{side}"]
         about = _near(points, eye + (0, 0, 0.008), (0.021, 0.016, 0.03))
-        grow = 0.10 * p.eye_size + (0.13 if look.who in ("boy", "girl") else 0)
+        grow = 0.10 * p.eye_size + (0.13 if look.who in ("boy", "girl") else 0) + 1.1 * styled
         d += about * grow * (points - eye) * (1, 1, 0.6)
         d += about * np.array([0.0022 * sign * p.eye_spacing, 0, 0])
         d[:, 1] += about[:, 0] * 0.10 * p.eye_slant * sign * (x - eye[0])
@@ -107,7 +112,8 @@ def displacement(
         d += 0.20 * p.ear_size * ear * away * (1.2, 1, 1)
     # The nose.
     about = _near(points, nose, (0.016, 0.016, 0.024))
-    d[:, 0] += about[:, 0] * 0.22 * p.nose_width * (x - nose[0])
+    d[:, 0] += about[:, 0] * (0.22 * p.nose_width - 0.5 * styled) * (x - nose[0])
+    d[:, 2] -= about[:, 0] * 0.012 * styled
     child = 0.8 if look.who in ("boy", "girl") else 0.0
     d += about * np.array([0, -0.0032 * p.nose_length, 0.0018 * p.nose_length - 0.003 * child])
     d[:, 2] += (
