@@ -9,7 +9,7 @@ from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, NE
 from ..places import Place, disc_blur
 from ..words import Look
 from .anime import streaks
-from .eyes import Eye, disc, find_eyes, laid_over, window
+from .eyes import Eye, disc, find_eyes, laid_over, wide_eyed, window
 from .grading import graded, side_light
 from .photo import bloomed, film
 from .surface import (
@@ -27,6 +27,7 @@ from .surface import (
 
 def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) -> np.ndarray:
     """Clean paint, soft light, sheen, rim; a place softly out of focus; bloom and rich colour."""
+    buffers = wide_eyed(buffers)
     paint = clean_paint(buffers, rng)
     light = soft_light(buffers, look.mood)
     person = to_linear(paint) * light + sheen(buffers, rng)

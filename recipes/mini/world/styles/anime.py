@@ -168,7 +168,7 @@ def mouth(picture: np.ndarray, found: Mouth, scale: float) -> np.ndarray:
     middle = line[4]
     if found.teeth > 0:
         u = np.linspace(1, -1, 9)
-        below = line[::-1] + np.stack([0 * u, 1.5 * found.teeth * (1 - u**2) + 1], 1)
+        below = line[::-1] + np.stack([0 * u, 2.1 * found.teeth * (1 - u**2) + 2], 1)
         polygon = np.round(np.concatenate([line, below]) * 16).astype(np.int32)
         layer = np.zeros(shape, np.uint8)
         cv2.fillPoly(layer, [polygon], 255, cv2.LINE_AA, 4)
@@ -187,8 +187,8 @@ def brows(picture: np.ndarray, buffers: Buffers, eyes: list[Eye], scale: float) 
     mask = brow_hairs(buffers) > 0.5
     rows, columns = np.nonzero(mask)
     color = np.median(buffers.albedo[mask], 0) * 0.55 if mask.sum() > 20 else DARK
-    for eye in eyes:
-        near = np.abs(columns - eye.x) < 0.5 * scale
+    for eye, other in zip(eyes, eyes[::-1], strict=True):
+        near = np.abs(columns - eye.x) < np.minimum(0.5 * scale, np.abs(columns - other.x))
         if near.sum() > 25 and np.ptp(columns[near]) > 0.2 * scale:
             low, high = np.percentile(columns[near], [3, 97])
             fit = np.polyfit(columns[near], rows[near], 2)

@@ -36,6 +36,8 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     if mood == "dramatic":
         light = light * side_light(buffers)
     picture = toned(flat, light)
+    teeth = smoothstep(blur(teeth_seen(buffers), 0.8), 0.3, 0.7)
+    picture = laid_over(picture, np.array([0.96, 0.95, 0.92]), teeth)
     picture = combed(picture, flat, light, of_parts(buffers, HAIR))
     behind = scenery(place, rng, mood)
     alpha = smoothstep(buffers.alpha, 0.35, 0.65)[..., None]
@@ -59,8 +61,7 @@ def flat_colors(buffers: Buffers) -> np.ndarray:
     flat = np.where(skin > 0, saturated(flat, 1.25) * 1.12 + 0.03, saturated(flat, 1.45) * 1.08)
     lips = of_parts(buffers, LIPS)[..., None]
     flat = np.where(lips > 0, flat * np.array([1.12, 0.82, 0.84], np.float32), flat)
-    teeth = smoothstep(blur(teeth_seen(buffers), 0.8), 0.3, 0.7)
-    return laid_over(np.clip(flat, 0, 1), np.array([0.97, 0.96, 0.93]), teeth)
+    return np.clip(flat, 0, 1).astype(np.float32)
 
 
 def calm_light(buffers: Buffers) -> np.ndarray:

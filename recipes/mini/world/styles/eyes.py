@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -68,6 +68,35 @@ def _eye(buffers: Buffers, point: tuple[float, float], tilt: float, scale: float
     tint = np.median(color, 0) if len(color) else np.array([0.3, 0.2, 0.12])
     tall = float(mask.sum()) / (np.pi / 4 * across)
     return Eye(*middle, across, tall, tilt, *iris, radius, saturated(tint, 1.5).clip(0.02, 1), True)
+
+
+def wide_eyed(buffers: Buffers) -> Buffers:
+    """The buffers with larger, rounder eyes, as far as the shape has not been given them yet."""
+    scale, found = face_scale(buffers), find_eyes(buffers)
+    height, width = buffers.parts.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    source_x, source_y = x.copy(), y.copy()
+    reach = min(0.52 * scale, 0.55 * abs(found[1].x - found[0].x))
+    for eye in found:
+        if eye.seen and reach > 4:
+            across = float(np.clip(0.60 * scale / eye.width, 1, 1.4))
+            down = float(np.clip(0.30 * scale / eye.height, across, 1.65))
+            far = np.hypot(x - eye.x, y - eye.y) / reach
+            share = np.clip(1 - far**2, 0, 1) ** 1.5
+            source_x += (x - eye.x) * (1 / across - 1) * share
+            source_y += (y - eye.y) * (1 / down - 1) * share
+
+    def moved(image: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
+        return cv2.remap(image, source_x, source_y, how, borderMode=cv2.BORDER_REPLICATE)
+
+    return replace(
+        buffers,
+        color=moved(buffers.color),
+        albedo=moved(buffers.albedo),
+        normal=moved(buffers.normal),
+        flow=moved(buffers.flow),
+        parts=moved(buffers.parts, cv2.INTER_NEAREST),
+    )
 
 
 def disc(

@@ -67,7 +67,7 @@ def painted(buffers: Buffers, mood: str) -> tuple[np.ndarray, np.ndarray]:
     shade = color * np.array([0.70, 0.58, 0.68], np.float32)
     deep = color * np.array([0.48, 0.38, 0.52], np.float32)
     high = np.clip(color * 1.22 + 0.05, 0, 1)
-    bands = [steps < 0.38, steps < 0.70, steps > 1.16]
+    bands = [steps < 0.38, steps < 0.70, steps > 1.22]
     return np.select([b[..., None] for b in bands], [deep, shade, high], color), material
 
 
