@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from . import features
+from .bodies import worn
 from .heads import (
-    BODY,
     FACE_RADIUS,
     FACE_UV,
     SMALL,
     TEXTURE_PX,
-    align,
     bank,
     files,
     head_crop,
-    head_points,
-    head_weight,
-    match,
     scene,
     uv_grid,
 )
-from .surface import EYE, HARD, PART, SKIN, Material, Surface, welds
+from .surface import EYE, HARD, PART, SKIN, Material, Surface
 from .words import Look
 
 
@@ -182,40 +178,33 @@ def _scalp() -> np.ndarray:
 
 def build(person: Person, look: Look) -> Body:
     """The surfaces of a person in a look, in the rest pose with the arms down."""
-    heads = bank()
     points, small = mixed_head(person, look)
     rng = np.random.default_rng((person.seed, 2))
     wearer, outfit = wardrobe(look, rng)
-    own = scene(wearer, outfit)
-    mesh, joint = own.meshes[BODY], own.joints["Head"]
-    near = np.flatnonzero(head_points(mesh, joint))
-    index, distance = match(mesh.uv[near], heads.uv)
-    near, index = near[distance < 2e-3], index[distance < 2e-3]
-    positions = _arms_down(own) - joint
+    own = worn(wearer, outfit)
     # The head takes the size of the body that it sits on.
-    scale, _, _ = align(positions[near], heads.shapes[heads.index(REFERENCE_BODY)][index])
-    points, small = points / scale, {k: v / scale for k, v in small.items()}
-    weight = _smooth((points[index][:, 1] + 0.135) / 0.05)
-    positions[near] += weight[:, None] * (points[index] - positions[near])
-    body, remap = _upper(mesh, positions)
-    kept = remap[near] >= 0
+    points, small = points / own.scale, {k: v / own.scale for k, v in small.items()}
+    positions, followed = own.positions.copy(), points[own.bank_index]
+    weight = _smooth((followed[:, 1] + 0.135) / 0.05)
+    positions[own.near] += weight[:, None] * (followed - positions[own.near])
     material = paint(person, look, wearer, outfit)
-    surfaces = [replace(body, material=material)]
+    body = Surface(
+        *("body", positions, own.uv, own.triangles, own.head, own.neck, material),
+        welds=own.welds,
+    )
+    surfaces = [body]
     for name, p in small.items():
         surfaces.append(_small_surface(name, p, material))
     eyes = np.stack([small[s].mean(0) for s in ("h_L_eye", "h_R_eye")])
     return Body(
         surfaces=tuple(surfaces),
-        neck=own.joints["Neck"] - joint,
+        neck=own.neck_joint,
         eyes=eyes,
-        head_index=remap[near][kept],
-        bank_index=index[kept],
-        head_weight=weight[kept] / scale,
+        head_index=own.near,
+        bank_index=own.bank_index,
+        head_weight=weight / own.scale,
         head=Head(points.astype(np.float32), features.landmarks(points, eyes)),
     )
-
-
-REFERENCE_BODY = "White_M_1"
 
 
 def wardrobe(look: Look, rng: np.random.Generator) -> tuple[str, str]:
@@ -230,48 +219,6 @@ def wardrobe(look: Look, rng: np.random.Generator) -> tuple[str, str]:
 def _smooth(t: np.ndarray) -> np.ndarray:
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
-
-
-def _arms_down(own, degrees: float = 68.0) -> np.ndarray:
-    """Points of a body with its arms at its sides, (n, 3) metres."""
-    mesh = own.meshes[BODY]
-    positions = mesh.positions.copy()
-    for side, sign in (("Left", -1), ("Right", 1)):
-        moved = sum(
-            w
-            for name, w in mesh.weights.items()
-            if name.startswith(side) and any(p in name for p in ("Arm", "Hand", "Finger"))
-        )
-        angle = sign * np.radians(degrees)
-        c, s = np.cos(angle), np.sin(angle)
-        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-        pivot = own.joints[f"{side}Arm"]
-        turned = (mesh.positions - pivot) @ turn.T + pivot
-        positions += moved[:, None] * (turned - mesh.positions)
-    return positions
-
-
-def _upper(mesh, positions: np.ndarray) -> tuple[Surface, np.ndarray]:
-    """Head and chest of a body as a surface; of each old point the new one, -1 where it is gone."""
-    kept = positions[:, 1] > -0.52
-    triangles = mesh.triangles[kept[mesh.triangles].all(1)]
-    used = np.unique(triangles)
-    remap = np.full(len(positions), -1)
-    remap[used] = np.arange(len(used))
-    weights = mesh.weights
-    head = head_weight(weights)
-    points = positions[used].astype(np.float32)
-    surface = Surface(
-        name="body",
-        positions=points,
-        uv=mesh.uv[used],
-        triangles=remap[triangles].astype(np.int32),
-        head=head[used],
-        neck=weights["Neck"][used],
-        material=None,
-        welds=welds(mesh.positions[used]),
-    )
-    return surface, remap
 
 
 def _small_surface(name: str, points: np.ndarray, skin: Material) -> Surface:
