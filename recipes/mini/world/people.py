@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from . import features
+from . import features, hair
 from .bodies import worn
 from .heads import (
     FACE_RADIUS,
@@ -21,7 +21,7 @@ from .heads import (
     scene,
     uv_grid,
 )
-from .surface import EYE, HARD, PART, SKIN, Material, Surface
+from .surface import EYE, HARD, PART, SKIN, Material, Strands, Surface
 from .words import Look
 
 
@@ -86,6 +86,7 @@ class Body:
     """A person dressed, in the rest pose: surfaces, and what moves them."""
 
     surfaces: tuple[Surface, ...]
+    strands: tuple[Strands, ...]  # hair, brows, beard
     neck: np.ndarray  # (3,) the neck's joint; the head's joint is 0
     eyes: np.ndarray  # (2, 3) centres of the person's left and right eye
     head: Head
@@ -178,6 +179,7 @@ def _scalp() -> np.ndarray:
 
 def build(person: Person, look: Look) -> Body:
     """The surfaces of a person in a look, in the rest pose with the arms down."""
+    heads = bank()
     points, small = mixed_head(person, look)
     rng = np.random.default_rng((person.seed, 2))
     wearer, outfit = wardrobe(look, rng)
@@ -196,14 +198,17 @@ def build(person: Person, look: Look) -> Body:
     for name, p in small.items():
         surfaces.append(_small_surface(name, p, material))
     eyes = np.stack([small[s].mean(0) for s in ("h_L_eye", "h_R_eye")])
+    head = Head(points.astype(np.float32), features.landmarks(points, eyes))
+    strands = hair.grow(person, look, head, body)
     return Body(
         surfaces=tuple(surfaces),
+        strands=strands,
         neck=own.neck_joint,
         eyes=eyes,
         head_index=own.near,
         bank_index=own.bank_index,
         head_weight=weight / own.scale,
-        head=Head(points.astype(np.float32), features.landmarks(points, eyes)),
+        head=head,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .surface import GLASS, PARTS, Material, Surface, normals, welds
+from .surface import GLASS, PARTS, Material, Strands, Surface, normals, welds
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # several processes draw beside each other
 
@@ -17,7 +17,6 @@ MOST_LIGHTS = 16  # tiles of the shadow atlas, 4 x 4
 SHADOW_PX = 512
 FLAT = np.array([[[128, 128, 255]]], np.uint8)  # the relief of what has none
 LABELS = [np.full((1, 1), label, np.uint8) for label in range(len(PARTS))]
-ATTRIBUTES = ("position", "normal", "uv", "root", "comb", "length")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,15 @@ class Posed:
     surface: Surface
     positions: np.ndarray  # (n, 3) float32
     normals: np.ndarray  # (n, 3) float32
-    comb: np.ndarray | None = None  # (n, 3) float32, turned with the head
+
+
+@dataclass(frozen=True)
+class PosedStrands:
+    """Strands where this shot has them."""
+
+    strands: Strands
+    points: np.ndarray  # (s, k, 3) float32
+    normals: np.ndarray  # (s, k, 3) float32
 
 
 @dataclass(frozen=True)
@@ -93,26 +100,39 @@ class Renderer:
         self.size_px = size_px
         self.program = self._program("surface")
         self.shadow_program = self._program("shadow")
+        self.strand_program = self._program("strand")
+        self.hair_program = self._program("hair")
+        self.glass_program = self._program("surface", "glass")
         size = (size_px, size_px)
         self.targets = [gl.texture(size, 4, dtype="f4") for _ in range(4)]
-        self.frame = gl.framebuffer(self.targets, gl.depth_renderbuffer(size))
+        self.strand_target = gl.texture(size, 4, dtype="f4")
+        depth = gl.depth_renderbuffer(size)
+        self.frame = gl.framebuffer(self.targets, depth)
+        self.strand_frame = gl.framebuffer([self.strand_target, *self.targets[1:]], depth)
+        self.hair_frame = gl.framebuffer(self.targets[:1])
+        self.glass_frame = gl.framebuffer(self.targets[:1], depth)
         atlas = (4 * SHADOW_PX, 4 * SHADOW_PX)
         self.shadows = gl.depth_texture(atlas)
         self.shadows.compare_func = "<="
         self.shadow_frame = gl.framebuffer(depth_attachment=self.shadows)
         self.textures: dict[int, tuple] = {}
+        self.lines: dict[int, tuple] = {}
 
-    def _program(self, name: str):
-        shared = (SHADERS / "strands.glsl").read_text()
-        sources = [(SHADERS / f"{name}.{end}").read_text() for end in ("vert", "frag")]
-        vertex, fragment = (s.replace("#include strands", shared) for s in sources)
-        return self.gl.program(vertex_shader=vertex, fragment_shader=fragment)
+    def _program(self, vertices: str, pixels: str = ""):
+        shared = (SHADERS / "light.glsl").read_text()
+        vertex = (SHADERS / f"{vertices}.vert").read_text()
+        fragment = (SHADERS / f"{pixels or vertices}.frag").read_text()
+        return self.gl.program(
+            vertex_shader=vertex, fragment_shader=fragment.replace("#include light", shared)
+        )
 
     def forget(self) -> None:
         """Release all textures: a person is done."""
-        for _, texture in self.textures.values():
-            texture.release()
+        for _, *held in [*self.textures.values(), *self.lines.values()]:
+            for each in held:
+                each.release()
         self.textures.clear()
+        self.lines.clear()
 
     def _textures(self, material: Material) -> tuple:
         """Colour, relief and labels of a material on the card."""
@@ -143,25 +163,25 @@ class Renderer:
         return texture
 
     def draw(
-        self, posed: list[Posed], camera: Camera, lights: list[Light], irradiance: np.ndarray
+        self,
+        posed: list[Posed | PosedStrands],
+        camera: Camera,
+        lights: list[Light],
+        irradiance: np.ndarray,
     ) -> Drawn:
-        """Draw surfaces.
+        """Draw surfaces and strands.
 
         lights: at most 16.  irradiance: (9, 3) spherical harmonics of what comes from all about,
             camera space, as `Place` has it.
         """
         gl, size = self.gl, self.size_px
-        buffers = [self._buffer(p) for p in posed]
+        surfaces = [(p, *self._buffer(p)) for p in posed if isinstance(p, Posed)]
+        strands = [(p, self._line_buffer(p)) for p in posed if isinstance(p, PosedStrands)]
         matrices = [_light_matrix(light, camera.target) for light in lights[:MOST_LIGHTS]]
-        self._draw_shadows(posed, buffers, matrices)
-        self.frame.use()
-        self.frame.clear()
-        gl.enable(gl.DEPTH_TEST)
-        gl.viewport = (0, 0, size, size)
-        program = self.program
-        _give(
-            program,
+        self._draw_shadows(surfaces, strands, matrices)
+        values = dict(
             view_projection=camera.matrix(),
+            to_world=np.linalg.inv(camera.matrix()),
             eye=np.asarray(camera.target) + (0, 0, camera.distance),
             light_count=len(matrices),
             irradiance=irradiance,
@@ -170,72 +190,159 @@ class Renderer:
             light_matrix=np.stack(
                 [m.T for m in matrices] + [np.eye(4)] * (MOST_LIGHTS - len(matrices))
             ),
+            shadows=3,
         )
-        program["shadows"].value = 3
+        for program in (
+            self.program,
+            self.strand_program,
+            self.hair_program,
+            self.glass_program,
+        ):
+            _give(program, **values)
         self.shadows.use(3)
-        for p, (vertices, indices) in zip(posed, buffers, strict=True):
+        gl.enable(gl.DEPTH_TEST)
+        for frame in (self.frame, self.strand_frame):
+            frame.use()
+            frame.clear()
+        gl.viewport = (0, 0, size, size)
+        # Strands first: what they hide need not be lit.
+        for p, vertices in strands:
+            self._draw_strands(p, vertices, size / camera.height)
+        self.frame.use()
+        for p, vertices, indices in surfaces:
             if p.surface.material.kind != GLASS:
-                self._draw_one(program, p, vertices, indices)
+                self._draw_one(self.program, p, vertices, indices)
+        self._light_strands()
+        self._draw_glass(surfaces)
         result = self._read(camera)
-        for vertices, indices in buffers:
-            vertices.release()
-            indices.release()
+        for _, *buffers in [*surfaces, *strands]:
+            for buffer in buffers:
+                buffer.release()
         return result
 
     def _draw_one(self, program, p: Posed, vertices, indices) -> None:
-        material, strands = p.surface.material, p.surface.strands
+        material = p.surface.material
         for unit, texture in enumerate(self._textures(material)):
             texture.use(unit)
-        for unit, name in enumerate(("color_map", "relief_map", "label_map")):
-            if name in program:
-                program[name].value = unit
         _give(
             program,
+            color_map=0,
+            relief_map=1,
+            label_map=2,
             kind=material.kind,
             roughness=material.roughness,
             specular=material.specular,
+            opacity=material.opacity,
             has_relief=material.relief is not None,
         )
-        layers = _give_strands(program, strands)
         array = self.gl.vertex_array(
-            program, [(vertices, "3f 3f 2f 3f 3f 1f", *ATTRIBUTES)], indices, skip_errors=True
+            program,
+            [(vertices, "3f 3f 2f", "position", "normal", "uv")],
+            indices,
+            skip_errors=True,
         )
-        array.render(instances=layers)
+        array.render()
         array.release()
 
-    def _draw_shadows(self, posed: list[Posed], buffers: list, matrices: list[np.ndarray]) -> None:
+    def _draw_strands(self, p: PosedStrands, vertices, px_per_metre: float) -> None:
+        gl, strands = self.gl, p.strands
+        tint, indices, _ = self._lines(strands)
+        _give(
+            self.strand_program,
+            points=strands.points.shape[1],
+            label=float(strands.label),
+            shine=strands.shine,
+        )
+        array = gl.vertex_array(
+            self.strand_program,
+            [
+                (vertices, "3f 3f 3f", "position", "tangent", "normal"),
+                (tint, "4f1", "tint"),
+            ],
+            indices,
+        )
+        gl.line_width = max(1, round(strands.width * px_per_metre))
+        array.render(gl.LINES)
+        array.release()
+
+    def _light_strands(self) -> None:
+        gl, program = self.gl, self.hair_program
+        maps = (self.strand_target, *self.targets[1:])
+        for unit, texture in enumerate(maps, 4):
+            texture.use(unit)
+        _give(program, strand_map=4, albedo_map=5, normal_map=6, other_map=7)
+        self.hair_frame.use()
+        gl.disable(gl.DEPTH_TEST)
+        array = gl.vertex_array(program, [])
+        array.render(gl.TRIANGLES, vertices=3)
+        array.release()
+
+    def _draw_glass(self, surfaces: list) -> None:
+        gl = self.gl
+        self.glass_frame.use()
+        self.glass_frame.depth_mask = False
+        gl.enable(gl.DEPTH_TEST | gl.BLEND)
+        gl.blend_func = gl.ONE, gl.ONE_MINUS_SRC_ALPHA
+        for p, vertices, indices in surfaces:
+            if p.surface.material.kind == GLASS:
+                self._draw_one(self.glass_program, p, vertices, indices)
+        gl.disable(gl.BLEND)
+
+    def _draw_shadows(self, surfaces: list, strands: list, matrices: list[np.ndarray]) -> None:
         gl, program = self.gl, self.shadow_program
         self.shadow_frame.use()
         self.shadow_frame.clear()
         gl.enable(gl.DEPTH_TEST)
         arrays = []
-        for p, (vertices, indices) in zip(posed, buffers, strict=True):
-            if p.surface.material.kind == GLASS or "Teeth" in p.surface.name:
-                continue
-            array = gl.vertex_array(
-                program, [(vertices, "3f 3f 2f 3f 3f 1f", *ATTRIBUTES)], indices, skip_errors=True
-            )
-            arrays.append((p, array))
+        for p, vertices, indices in surfaces:
+            if p.surface.material.kind != GLASS and "Teeth" not in p.surface.name:
+                array = gl.vertex_array(program, [(vertices, "3f 20x", "position")], indices)
+                arrays.append((array, gl.TRIANGLES))
+        for p, vertices in strands:
+            indices = self._lines(p.strands)[2]
+            array = gl.vertex_array(program, [(vertices, "3f 24x", "position")], indices)
+            arrays.append((array, gl.LINES))
+        gl.line_width = 3
         for tile, matrix in enumerate(matrices):
             x, y = SHADOW_PX * (tile % 4), SHADOW_PX * (tile // 4)
             gl.viewport = (x, y, SHADOW_PX, SHADOW_PX)
             _give(program, view_projection=matrix)
-            for p, array in arrays:
-                layers = _give_strands(program, p.surface.strands, stride=4)
-                array.render(instances=layers)
-        for _, array in arrays:
+            for array, mode in arrays:
+                array.render(mode)
+        for array, _ in arrays:
             array.release()
 
     def _buffer(self, p: Posed):
-        surface, strands = p.surface, p.surface.strands
-        n = len(p.positions)
-        comb = np.zeros((n, 3)) if p.comb is None else p.comb
-        length = np.zeros((n, 1)) if strands is None else strands.length[:, None]
-        columns = (p.positions, p.normals, surface.uv, surface.positions, comb, length)
-        data = np.concatenate(columns, 1).astype("f4")
+        data = np.concatenate((p.positions, p.normals, p.surface.uv), 1).astype("f4")
         return self.gl.buffer(data.tobytes()), self.gl.buffer(
-            surface.triangles.astype("i4").tobytes()
+            p.surface.triangles.astype("i4").tobytes()
         )
+
+    def _line_buffer(self, p: PosedStrands):
+        tangents = np.empty_like(p.points)
+        tangents[:, :-1] = p.points[:, 1:] - p.points[:, :-1]
+        tangents[:, -1] = tangents[:, -2]
+        data = np.concatenate((p.points, tangents, p.normals), -1)
+        return self.gl.buffer(data.astype("f4").tobytes())
+
+    def _lines(self, strands: Strands) -> tuple:
+        """Colours of strands, their segments, and those that throw shadows, on the card."""
+        if id(strands) not in self.lines:
+            count, k, _ = strands.points.shape
+            tint = np.concatenate(
+                (strands.color, np.uint8(255 * np.clip(strands.open, 0, 1))[..., None]), -1
+            )
+            index = np.arange(count * k, dtype="i4").reshape(count, k)
+            few = index[:: strands.shadow_every, :: 2 if k > 6 else 1]
+            self.lines[id(strands)] = (
+                strands,  # held, so that its id is not given to another
+                self.gl.buffer(tint.tobytes()),
+                *(
+                    self.gl.buffer(np.stack((i[:, :-1], i[:, 1:]), -1).tobytes())
+                    for i in (index, few)
+                ),
+            )
+        return self.lines[id(strands)][1:]
 
     def _read(self, camera: Camera) -> Drawn:
         size = self.size_px
@@ -260,28 +367,6 @@ def pose_normals(surface: Surface, positions: np.ndarray) -> np.ndarray:
     """Normals of a surface whose points lie at `positions`, (n, 3)."""
     weld = welds(surface.positions) if surface.welds is None else surface.welds
     return normals(positions, surface.triangles, weld)
-
-
-def _give_strands(program, strands, stride: int = 1) -> int:
-    """Hand the strands' numbers to a program; how many layers are to be drawn."""
-    if strands is None:
-        _give(program, layers=0, stride=1)
-        return 1
-    layers = max(1, strands.layers // stride)
-    _give(
-        program,
-        layers=layers,
-        stride=stride,
-        lie=strands.lie,
-        width=strands.width,
-        curl=strands.curl,
-        clump=strands.clump,
-        density=strands.density,
-        droop=strands.droop,
-        seed=strands.seed,
-        tip=strands.tip,
-    )
-    return layers
 
 
 def _give(program, **values) -> None:

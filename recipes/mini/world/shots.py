@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from .heads import bank
 from .people import Body
 from .places import Place
-from .render import Camera, Light, Posed, pose_normals
+from .render import Camera, Light, Posed, PosedStrands, pose_normals
 from .surroundings import harmonics
 from .words import Look
 
@@ -50,12 +50,12 @@ def random_shot(rng: np.random.Generator) -> Shot:
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
     "smiling": {
-        "RsmileClose": 0.75, "LsmileClose": 0.75, "Rsquint": 0.30, "Lsquint": 0.30,
-        "RlowLid": 0.25, "LlowLid": 0.25, "RlipCorner": 0.3, "LlipCorner": 0.3,
+        "RsmileClose": 0.85, "LsmileClose": 0.85, "Rsquint": 0.10, "Lsquint": 0.10,
+        "RlowLid": 0.15, "LlowLid": 0.15, "RlipCorner": 0.3, "LlipCorner": 0.3,
     },
     "laughing": {
-        "RsmileOpen": 0.95, "LsmileOpen": 0.95, "Rsquint": 0.35, "Lsquint": 0.35,
-        "RlowLid": 0.3, "LlowLid": 0.3, "MouthOpen": 0.10,
+        "RsmileOpen": 0.80, "LsmileOpen": 0.80, "RsmileClose": 0.2, "LsmileClose": 0.2,
+        "Rsquint": 0.12, "Lsquint": 0.12, "RlowLid": 0.15, "LlowLid": 0.15, "MouthOpen": 0.06,
     },
     "serious": {
         "RbrowDown": 0.75, "LbrowDown": 0.75, "RRbrowDown": 0.45, "LLbrowDown": 0.45,
@@ -67,7 +67,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
 def expression(look: Look, shot: Shot) -> dict[str, float]:
     """Weights of the bank's expressions in a shot."""
     name = look.expression
-    if name == "smiling" and shot.mouth > -0.1:
+    if name == "smiling" and shot.mouth > 0:
         name = "laughing"  # half of all smiles show teeth
     weights = dict(EXPRESSIONS[name])
     strength = 1 + 0.2 * shot.mouth
@@ -80,7 +80,9 @@ def expression(look: Look, shot: Shot) -> dict[str, float]:
     return weights
 
 
-def pose(body: Body, look: Look, shot: Shot) -> tuple[list[Posed], dict[str, np.ndarray]]:
+def pose(
+    body: Body, look: Look, shot: Shot
+) -> tuple[list[Posed | PosedStrands], dict[str, np.ndarray]]:
     """The surfaces of a body in a shot, and its landmarks: name -> (3,) metres."""
     weights = expression(look, shot)
     heads = bank()
@@ -97,7 +99,8 @@ def pose(body: Body, look: Look, shot: Shot) -> tuple[list[Posed], dict[str, np.
         by_neck = (points - body.neck) @ neck.T + body.neck
         by_head = (points @ head.T - body.neck) @ neck.T + body.neck
         rest = 1 - of_head - of_neck
-        placed = of_head[:, None] * by_head + of_neck[:, None] * by_neck + rest[:, None] * points
+        placed = of_head[..., None] * by_head + of_neck[..., None] * by_neck
+        placed += rest[..., None] * points
         return ((placed - body.neck) @ turn.T + body.neck).astype(np.float32)
 
     posed = []
@@ -117,10 +120,15 @@ def pose(body: Body, look: Look, shot: Shot) -> tuple[list[Posed], dict[str, np.
             )
             points = (points - center) @ gaze.T + center
         moved = place(points, surface.head, surface.neck)
-        comb = None
-        if surface.strands is not None:
-            comb = surface.strands.comb @ head.T @ neck.T @ turn.T
-        posed.append(Posed(surface, moved, pose_normals(surface, moved), comb))
+        posed.append(Posed(surface, moved, pose_normals(surface, moved)))
+    gain = body.head_weight.max()
+    for strands in body.strands:
+        points = strands.points
+        if strands.follows is not None:
+            with_skin = (offset[strands.follows] * strands.shares[..., None]).sum(1)
+            points = points + gain * with_skin[:, None]
+        moved = place(points, strands.head, strands.neck)
+        posed.append(PosedStrands(strands, moved, strands.normals @ (head.T @ neck.T @ turn.T)))
     one = np.ones(1)
     marks = {n: place(p[None], one, 0 * one)[0] for n, p in body.head.landmarks.items()}
     return posed, marks

@@ -1,4 +1,4 @@
-"""What a person is made of when drawn: surfaces with a material, some of them grown with hair."""
+"""What a person is made of when drawn: surfaces with a material, and strands of hair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTS = (
 )
 PART = {name: label for label, name in enumerate(PARTS)}
 
-SKIN, EYE, CLOTH, HAIR, HARD, GLASS = range(6)  # how light meets a material, see render.py
+SKIN, EYE, CLOTH, HARD, GLASS = range(5)  # how light meets a material, see render.py
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,20 @@ class Material:
 
 @dataclass(frozen=True)
 class Strands:
-    """Hair on a surface, drawn as layers over it (Lengyel 2001, "Real-time fur over surfaces")."""
+    """Hair: s lines of k points each in the rest pose, metres, the head's joint at 0."""
 
-    length: np.ndarray  # (n,) float32 metres, 0 where none grows
-    comb: np.ndarray  # (n, 3) float32 direction in which it lies, any length
-    layers: int = 20
-    lie: float = 0.6  # 0 stands up .. 1 lies flat along the comb
-    width: float = 0.0013  # metres, of a strand
-    curl: float = 0.0  # 0 straight strands .. 1 ringlets in space
-    clump: float = 0.012  # metres, of a curl or a lock
-    density: float = 0.6  # share of the surface that strands cover at the root, 0..1
-    droop: float = 0.0  # metres that tips sink per metre of length
-    seed: float = 0.0  # moves the pattern
-    tip: float = 1.25  # brightness of tips against roots
+    points: np.ndarray  # (s, k, 3) float32
+    normals: np.ndarray  # (s, k, 3) float32: out of the mass of hair
+    color: np.ndarray  # (s, k, 3) uint8 sRGB
+    open: np.ndarray  # (s, k) float32 0..1: how much light from all about gets there
+    label: int  # of PARTS
+    head: np.ndarray  # (s, k) float32 0..1: how much it moves with the head
+    neck: np.ndarray  # (s, k) float32 0..1: how much with the neck
+    follows: np.ndarray | None = None  # (s, 3) int: points of the bank that the skin below has
+    shares: np.ndarray | None = None  # (s, 3) float32: of each of them
+    width: float = 0.001  # metres
+    shadow_every: int = 8  # of so many strands one throws a shadow, so many times as wide
+    shine: float = 1.0  # strength of the highlights
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ class Surface:
     head: np.ndarray  # (n,) float32 0..1: how much it moves with the head
     neck: np.ndarray  # (n,) float32 0..1: how much with the neck
     material: Material
-    strands: Strands | None = None
     welds: np.ndarray | None = field(default=None, repr=False)  # (n,) int: points that are one
 
 

@@ -1,0 +1,7 @@
+#version 330
+out vec2 at;
+
+void main() {
+    at = vec2(gl_VertexID % 2, gl_VertexID / 2) * 4. - 1.;
+    gl_Position = vec4(at, 0, 1);
+}
