@@ -13,6 +13,7 @@ from .eyes import Eye, disc, find_eyes, laid_over, wide_eyed, window
 from .grading import graded, side_light
 from .photo import bloomed, film
 from .surface import (
+    blemishes,
     blur,
     blur_within,
     brow_hairs,
@@ -65,6 +66,7 @@ def clean_paint(buffers: Buffers, rng: np.random.Generator) -> np.ndarray:
     blush = blush + 0.8 * blur(disc(skin.shape, x, y, 0.14 * drop), 0.1 * drop)
     rosy = paint * np.array([1.05, 0.86, 0.85], np.float32)
     paint = laid_over(paint, rosy, np.clip(blush, 0, 1) * of_parts(buffers, FACE) * 0.65)
+    paint = laid_over(paint, buffers.albedo, blur(blemishes(buffers), 1.0))
     lips = of_parts(buffers, LIPS)
     pink = paint * np.array([1.12, 0.84, 0.86], np.float32)
     return np.clip(laid_over(paint, pink, lips * 0.7), 0, 1)

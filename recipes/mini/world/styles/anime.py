@@ -13,6 +13,7 @@ from .eyes import Eye, disc, face_scale, find_eyes, laid_over, window
 from .grading import graded, side_light
 from .mouth import Mouth, find_mouth
 from .surface import (
+    blemishes,
     blur,
     blur_within,
     brow_hairs,
@@ -137,6 +138,8 @@ def face(picture: np.ndarray, buffers: Buffers, look: Look) -> np.ndarray:
         cheek = blur(disc(shape, eye.x, eye.y + 0.52 * scale, 0.20 * scale, 0.55), 0.08 * scale)
         rosy = picture * np.array([1.06, 0.74, 0.74], np.float32)
         picture = laid_over(picture, rosy, cheek * skin * 0.8 * picture.max(-1) ** 2)
+    spots = blur(blemishes(buffers), 0.8)
+    picture = laid_over(picture, picture * np.array([1.0, 0.50, 0.48]), spots)
     x, y = buffers.landmarks["nose"]
     side = -1.0 if buffers.light[0] >= 0 else 1.0
     nose = np.array([[x + side * 0.02 * scale, y - 0.05 * scale], [x + side * 0.05 * scale, y]])

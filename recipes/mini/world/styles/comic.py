@@ -13,6 +13,7 @@ from .eyes import inked_eyes, laid_over
 from .grading import graded, side_light
 from .mouth import teeth_seen
 from .surface import (
+    blemishes,
     blur,
     blur_within,
     brow_hairs,
@@ -36,6 +37,8 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     if mood == "dramatic":
         light = light * side_light(buffers)
     picture = toned(flat, light)
+    spots = blur(blemishes(buffers), 0.8)
+    picture = laid_over(picture, flat * np.array([1.0, 0.42, 0.38]), spots)
     teeth = smoothstep(blur(teeth_seen(buffers), 0.8), 0.3, 0.7)
     picture = laid_over(picture, np.array([0.96, 0.95, 0.92]), teeth)
     picture = combed(picture, flat, light, of_parts(buffers, HAIR))

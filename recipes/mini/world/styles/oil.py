@@ -7,12 +7,12 @@ from functools import cache
 import cv2
 import numpy as np
 
-from ..buffers import BROWS, CLOTHES, EYES, FACE, HAIR, LIPS, Buffers
+from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, Buffers
 from ..places import Place
 from ..words import Look
 from .grading import graded, lit
 from .photo import film
-from .surface import blur, halved, noise, of_parts, saturated, smoothstep
+from .surface import blemishes, blur, halved, noise, of_parts, saturated, smoothstep
 
 TURNS = 24  # directions of a brush
 # Strokes of a layer: half length in pixels, width to length, how many at most, covering power.
@@ -69,9 +69,11 @@ def composed(buffers: Buffers, place: Place, mood: str) -> np.ndarray:
 
 def attention(buffers: Buffers) -> np.ndarray:
     """Where the painter takes the fine brush, (height, width) 0..1: features, face, hair."""
-    features = blur(of_parts(buffers, EYES, BROWS, LIPS), 6) * 1.6
+    features = blur(of_parts(buffers, EYES, BROWS, LIPS, GLASSES) + blemishes(buffers), 6) * 1.6
     face = blur(of_parts(buffers, FACE), 6) * 0.45
-    rest = blur(of_parts(buffers, HAIR), 6) * 0.3 + blur(of_parts(buffers, CLOTHES), 6) * 0.08
+    rest = (
+        blur(of_parts(buffers, HAIR, BEARD), 6) * 0.3 + blur(of_parts(buffers, CLOTHES), 6) * 0.08
+    )
     return np.clip(features + face + rest, 0, 1)
 
 

@@ -14,7 +14,7 @@ from .comic import calm_light
 from .eyes import face_scale, find_eyes
 from .grading import graded, side_light
 from .mouth import find_mouth
-from .surface import SIZE_PX, brow_hairs, of_parts, saturated, to_srgb
+from .surface import SIZE_PX, blemishes, brow_hairs, of_parts, saturated, to_srgb
 
 CELLS = 64
 PERSON_COLORS, PLACE_COLORS = 14, 8
@@ -166,6 +166,10 @@ def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray) -> np.nda
     for step, drop in ((0, 0), (side, 0), (side, -1)):
         put(x / cell + step, y / cell + drop, skin * np.array([0.74, 0.60, 0.60]))
     lips(put, buffers, cell, line)
+    spots = cells(blemishes(buffers))
+    if spots.max() > 0.2:
+        spot = np.unravel_index(spots.argmax(), spots.shape)
+        grid[spot] = grid[spot] * np.array([1.0, 0.45, 0.42])
     frames = cells(of_parts(buffers, GLASSES)) > 0.16
     grid[frames] = np.array([0.10, 0.09, 0.12])
     return grid

@@ -79,6 +79,19 @@ def brow_hairs(buffers: Buffers) -> np.ndarray:
     return brows * smoothstep(skin - tone, 0.16 * skin, 0.36 * skin)
 
 
+def blemishes(buffers: Buffers) -> np.ndarray:
+    """Pimples: small spots of the face that are redder than what is about them, 0..1."""
+    face = of_parts(buffers, FACE)
+    if not face.any():
+        return face
+    inner = cv2.erode(face, np.ones((7, 7), np.uint8))
+    inner *= 1 - cv2.dilate(of_parts(buffers, LIPS, BEARD), np.ones((25, 25), np.uint8))
+    red = blur(buffers.albedo[..., 0] - buffers.albedo[..., 1], 1.0)
+    bright = float(np.median(buffers.albedo[face > 0]))  # on dark skin all differences are small
+    excess = (red - blur_within(red, face, 12)) / (0.35 + 0.9 * bright)
+    return inner * smoothstep(excess, 0.06, 0.12)
+
+
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell_px: float) -> np.ndarray:
     """Smooth noise with cells of a size, (height, width) float32, standard deviation about 1."""
     coarse = [max(2, int(np.ceil(side / cell_px)) + 1) for side in shape]
