@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -12,6 +14,7 @@ from .anime import streaks
 from .eyes import Eye, disc, find_eyes, laid_over, wide_eyed, window
 from .grading import graded, side_light
 from .photo import bloomed, film
+from .simplify import combed
 from .surface import (
     blemishes,
     blur,
@@ -28,7 +31,7 @@ from .surface import (
 
 def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) -> np.ndarray:
     """Clean paint, soft light, sheen, rim; a place softly out of focus; bloom and rich colour."""
-    buffers = wide_eyed(buffers)
+    buffers = soft_hair(wide_eyed(buffers))
     paint = clean_paint(buffers, rng)
     light = soft_light(buffers, look.mood)
     person = to_linear(paint) * light + sheen(buffers, rng)
@@ -39,6 +42,18 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     whole = bloomed(laid_over(behind, picture, alpha), 0.10)
     toned = saturated(film(whole * 1.12, 1.0), 1.05)
     return halved(graded(toned, look.mood), sharpen=0.3)
+
+
+def soft_hair(buffers: Buffers) -> Buffers:
+    """The buffers with locks instead of single hairs; the outline stays as fine as it is."""
+    hair = of_parts(buffers, HAIR, BEARD)
+    if hair.sum() < 50:
+        return buffers
+    inside = hair[..., None] > 0
+    normal = np.where(inside, blur_within(buffers.normal, hair, 6), buffers.normal)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-6
+    flow = np.where(inside, combed(buffers.flow, hair, 4), buffers.flow)
+    return replace(buffers, normal=normal.astype(np.float32), flow=flow)
 
 
 def clean_paint(buffers: Buffers, rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +132,8 @@ def rim_light(buffers: Buffers, place: Place, mood: str) -> np.ndarray:
     color = color / max(float(color.max()), 0.05)
     color = 0.5 * color + 0.5 * np.array([0.75, 0.88, 1.0])
     strength = 1.5 if mood == "dramatic" else 0.8
-    paint = 0.35 + 0.65 * to_linear(buffers.albedo)
+    share = 0.35 - 0.25 * of_parts(buffers, HAIR, BEARD)[..., None]  # black hair stays black
+    paint = share + 0.65 * to_linear(buffers.albedo)
     return edge[..., None] * color * paint * strength * buffers.alpha[..., None]
 
 

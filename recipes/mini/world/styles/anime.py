@@ -12,6 +12,7 @@ from . import lines
 from .eyes import Eye, disc, face_scale, find_eyes, laid_over, window
 from .grading import graded, side_light
 from .mouth import Mouth, find_mouth
+from .simplify import clean_shapes
 from .surface import (
     blemishes,
     blur,
@@ -32,11 +33,15 @@ DARK = np.array([0.20, 0.10, 0.13], np.float32)  # of lines on skin
 
 def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) -> np.ndarray:
     """Flat colours, crisp shadows, blush, hair, thin lines; eyes, brows and mouth by hand."""
+    buffers = clean_shapes(buffers, 3.0)
     flat = flat_colors(buffers)
     shadow = shadows(buffers, look.mood)
     tint = np.array([0.80, 0.64, 0.74], np.float32)
     picture = flat * (1 - shadow[..., None]) + flat * tint * shadow[..., None]
     picture = hair(picture, flat, buffers, rng)
+    if look.texture == "curly":
+        rings = lines.curls(of_parts(buffers, HAIR), 0.10 * face_scale(buffers), rng)
+        picture = laid_over(picture, flat * np.array([0.42, 0.36, 0.46]), rings * 0.75)
     picture = lined(picture, flat, buffers, look)
     picture = face(picture, buffers, look)
     alpha = smoothstep(buffers.alpha, 0.35, 0.65)
@@ -105,14 +110,17 @@ def hair(
     mask = of_parts(buffers, HAIR)
     if mask.sum() < 300:
         return picture
-    clumps = streaks(buffers, rng, 9.0)
-    light = blur_within(shading(buffers), mask, 7.0)
+    clumps = blur(streaks(buffers, rng, 13.0), 2.0)
+    light = blur_within(shading(buffers), mask, 11.0)
     up = blur(buffers.normal, 5.0)[..., 1]
     dark = smoothstep(clumps * 0.16 - (light - 0.62) - 0.10 * up, 0.06, 0.09) * mask
     ring = smoothstep(0.10 - np.abs(up - 0.50 + 0.10 * clumps), 0.0, 0.02) * mask
+    locks = cv2.Canny((np.clip(clumps * 0.2 + 0.5, 0, 1) * 255).astype(np.uint8), 60, 130) > 0
+    locks = lines.ink(lines.without_specks(locks & (blur(mask, 2) > 0.98), 34), 0.5)
     shade = flat * np.array([0.66, 0.58, 0.72], np.float32)
     gleam = np.clip(flat * 1.35 + np.array([0.16, 0.16, 0.20], np.float32), 0, 1)
-    return laid_over(laid_over(picture, shade, dark), gleam, ring * (1 - dark))
+    picture = laid_over(laid_over(picture, shade, dark), gleam, ring * (1 - dark))
+    return laid_over(picture, shade * 0.55, locks * 0.7)
 
 
 def lined(picture: np.ndarray, flat: np.ndarray, buffers: Buffers, look: Look) -> np.ndarray:

@@ -9,9 +9,10 @@ from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, NE
 from ..places import Place
 from ..words import Look
 from . import lines
-from .eyes import inked_eyes, laid_over
+from .eyes import face_scale, inked_eyes, laid_over
 from .grading import graded, side_light
 from .mouth import teeth_seen
+from .simplify import clean_shapes
 from .surface import (
     blemishes,
     blur,
@@ -32,11 +33,13 @@ INK = np.array([0.06, 0.04, 0.09], np.float32)
 def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) -> np.ndarray:
     """Flat colours and tones, dots, a drawn place with its own lines, ink over all."""
     mood = look.mood
+    buffers = clean_shapes(buffers, 2.6)
     flat = flat_colors(buffers)
     light = calm_light(buffers)
     if mood == "dramatic":
         light = light * side_light(buffers)
-    picture = toned(flat, light)
+    strands = of_parts(buffers, HAIR, BEARD)
+    picture = toned(flat, light, 1 - strands)
     spots = blur(blemishes(buffers), 0.8)
     picture = laid_over(picture, flat * np.array([1.0, 0.42, 0.38]), spots)
     teeth = smoothstep(blur(teeth_seen(buffers), 0.8), 0.3, 0.7)
@@ -46,6 +49,9 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     alpha = smoothstep(buffers.alpha, 0.35, 0.65)[..., None]
     picture = picture * alpha + behind * (1 - alpha)
     picture = laid_over(picture, INK, inked(buffers, light, rng))
+    if look.texture == "curly":
+        rings = lines.curls(of_parts(buffers, HAIR), 0.10 * face_scale(buffers), rng)
+        picture = laid_over(picture, INK, rings * 0.8)
     picture = inked_eyes(picture, buffers, INK)
     picture = laid_over(picture, INK, blur(of_parts(buffers, GLASSES), 0.7) * 0.9)
     return halved(graded(picture, mood), sharpen=0.25)
@@ -72,7 +78,7 @@ def calm_light(buffers: Buffers) -> np.ndarray:
     light = shading(buffers)
     skin, hair = of_parts(buffers, FACE, NECK, BROWS, EYES, LIPS, BEARD), of_parts(buffers, HAIR)
     calm = blur(light, 2.5)
-    for mask, sigma in ((skin, 4.0), (hair, 3.0)):
+    for mask, sigma in ((skin, 4.0), (hair, 4.0)):
         calm = np.where(mask > 0, blur_within(light, mask, sigma), calm)
     return calm
 
@@ -86,7 +92,7 @@ def dots(shape: tuple[int, int], pitch_px: float, angle_degrees: float = 45.0) -
     return 0.5 + 0.25 * (np.cos(u) + np.cos(v))
 
 
-def toned(flat: np.ndarray, light: np.ndarray) -> np.ndarray:
+def toned(flat: np.ndarray, light: np.ndarray, dotted_parts: np.ndarray) -> np.ndarray:
     """Three tones with shifted hues: light, half tone made of dots, flat shadow."""
     shade = flat * np.array([0.66, 0.50, 0.60], np.float32)  # shadows go to violet
     deep = flat * np.array([0.40, 0.28, 0.44], np.float32)
@@ -94,7 +100,7 @@ def toned(flat: np.ndarray, light: np.ndarray) -> np.ndarray:
     screen = dots(light.shape, DOT_PX)
     half = smoothstep(0.80 - light, 0.0, 0.26)  # how much of the half tone is covered by dots
     dotted = smoothstep(half * 1.05 - screen, -0.05, 0.05)
-    dotted = np.where(light < 0.55, 1.0, dotted * 0.85)
+    dotted = np.where(light < 0.55, 1.0, dotted * 0.85 * dotted_parts)
     tone = flat * (1 - dotted[..., None]) + shade * dotted[..., None]
     below = smoothstep(0.34 - light, -0.01, 0.02)[..., None]
     tone = tone * (1 - below) + deep * below
@@ -162,5 +168,7 @@ def inked(buffers: Buffers, light: np.ndarray, rng: np.random.Generator) -> np.n
     dark = np.maximum(dark, lines.features(buffers))
     solid = brow_hairs(buffers) * 0.9
     hair = of_parts(buffers, HAIR, BEARD)
-    black = hair * smoothstep(0.36 - light, 0, 0.08)  # spotted blacks of the hair
+    black = 0.0 * hair
+    if hair.sum() > 200:  # spotted blacks, where the hair is darkest
+        black = hair * smoothstep(np.percentile(light[hair > 0], 16) - light, -0.02, 0.04)
     return np.clip(np.maximum.reduce([dark, blur(solid, 0.7), black * 0.9]), 0, 1)

@@ -40,7 +40,9 @@ def creases(buffers: Buffers, strength: float = 1.0) -> np.ndarray:
     steps = _edges(np.clip((far - blur(depth.astype(np.float32), 1.0)) / 0.5, 0, 1), 14, 30)
     form = blur(buffers.normal, 2.0) * 0.5 + 0.5
     folds = cv2.Canny(_bytes(form), 70 / strength, 150 / strength, L2gradient=True) > 0
-    return (steps | folds) & (buffers.alpha > 0.9)
+    # Hair has lines of its own.
+    bald = of_parts(buffers, HAIR, BEARD) == 0
+    return (steps | folds) & bald & (buffers.alpha > 0.9)
 
 
 def details(buffers: Buffers, low: float = 40, high: float = 90) -> np.ndarray:
@@ -93,3 +95,19 @@ def pressure(buffers: Buffers, rng: np.random.Generator, low: float, high: float
     hand = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     share = np.clip(0.55 - 0.6 * facing + 0.18 * hand, 0, 1)
     return (low + (high - low) * share).astype(np.float32)
+
+
+def curls(mask: np.ndarray, radius_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Open rings spread over curly hair (mask, 0 or 1), (height, width) 0..1."""
+    layer = np.zeros(mask.shape, np.uint8)
+    step = 2.6 * radius_px
+    rows, columns = np.mgrid[0 : mask.shape[0] : step, 0 : mask.shape[1] : step]
+    points = np.stack([columns.ravel(), rows.ravel()], 1)
+    points = points + rng.uniform(-0.45, 0.45, points.shape) * step
+    sizes = radius_px * rng.uniform(0.6, 1.15, len(points))
+    angles = rng.uniform(0, 360, (len(points), 2))
+    for (x, y), size, (start, turn) in zip(points, sizes, angles, strict=True):
+        if mask[min(int(max(y, 0)), mask.shape[0] - 1), min(int(max(x, 0)), mask.shape[1] - 1)]:
+            center, axes = (round(x * 16), round(y * 16)), (round(size * 16), round(size * 12))
+            cv2.ellipse(layer, center, axes, turn, start, start + 235, 255, 1, cv2.LINE_AA, 4)
+    return layer.astype(np.float32) / 255 * blur(mask, 1.0)

@@ -14,6 +14,7 @@ from .comic import calm_light
 from .eyes import face_scale, find_eyes
 from .grading import graded, side_light
 from .mouth import find_mouth
+from .simplify import clean_shapes
 from .surface import SIZE_PX, blemishes, brow_hairs, of_parts, saturated, to_srgb
 
 CELLS = 64
@@ -24,6 +25,7 @@ MATERIALS = ((FACE, NECK, EYES, LIPS, GLASSES, BROWS), (HAIR,), (BEARD,), (CLOTH
 
 def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) -> np.ndarray:
     """Material and tone of each cell, outline, features, palette; each cell 4 pixels wide."""
+    buffers = clean_shapes(buffers, 4.0)
     cover = cells(buffers.alpha) > 0.5
     person, material = painted(buffers, look.mood)
     cv2.setRNGSeed(int(rng.integers(2**31)))
