@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .combs import COMBS, Form, side, smooth
 from .heads import TEXTURE_PX, bank, uv_grid
 from .strands import (
     Grid,
     Roots,
     bundle,
     curl,
+    cut,
+    finer,
     gather,
     in_locks,
     lay,
@@ -84,14 +87,24 @@ class Cut:
     radius: float = 0.0  # of curls
     pitch: float = 0.02  # of a turn
     frizz: float = 0.002
+    points: int = 0  # of a strand in the end, more than steps where it is curled
+    hug: float = 0.0  # how close it keeps to the head, 0..1
+    width: float = 0.001
+    shorn: float = 0.55  # how much closer it is at the nape and about the ears
+    level: float | None = None  # how far down it is cut straight, the head's joint at 0
+    fringe: float = 0.0  # length of what falls into the forehead
+    tail: float = 0.0  # length of a tail
+    bun: float = 0.0  # radius of a bun
 
 
+LONG = {"strands": 9000, "steps": 18, "rise": 0.4, "shorn": 0.0, "weight": 0.10, "hug": 0.8}
+RINGLETS = LONG | {"strands": 3600, "points": 64, "width": 0.0016}
 CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
     ("straight", "short"): (
         Cut(0.024, 0.011, "whorl", strands=26000, steps=5, rise=0.6, height=0.008, locks=1200),
-        Cut(0.062, 0.020, "parted", strands=15000, rise=0.55, height=0.020, weight=0.05),
-        Cut(0.066, 0.022, "back", strands=15000, rise=0.5, height=0.022, weight=0.02),
-        Cut(0.052, 0.024, "forward", strands=15000, rise=0.5, height=0.016, weight=0.05),
+        Cut(0.062, 0.020, "parted", rise=0.55, height=0.020, weight=0.05),
+        Cut(0.066, 0.022, "back", height=0.022, weight=0.02),
+        Cut(0.052, 0.024, "forward", height=0.016, weight=0.05),
         Cut(0.006, 0.004, "whorl", strands=26000, steps=3, rise=0.75, height=0.003, gathered=0.1),
     ),
     ("curly", "short"): (
@@ -102,68 +115,45 @@ CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
         Cut(0.085, 0.070, "out", strands=11000, steps=22, rise=1.0, height=0.055, weight=0.0,
             obey=0.1, locks=1400, gathered=0.3, radius=0.0030, pitch=0.012, frizz=0.004),
     ),
+    ("straight", "long"): (
+        Cut(0.46, 0.42, "hanging", height=0.020, level=-0.27, locks=260, **LONG),
+        Cut(0.40, 0.34, "hanging", height=0.024, level=-0.15, locks=220, fringe=0.075, **LONG),
+        Cut(0.46, 0.42, "hanging", height=0.026, level=-0.25, locks=150, gathered=0.65,
+            radius=0.011, pitch=0.11, **LONG),
+        Cut(0.30, 0.24, "hanging", height=0.026, level=-0.055, locks=260, **LONG),
+        Cut(0.30, 0.24, "tied", height=0.010, locks=300, tail=0.30, **LONG),
+        Cut(0.30, 0.24, "tied", height=0.012, locks=300, bun=0.034, **LONG),
+    ),
+    ("curly", "long"): (
+        Cut(0.46, 0.42, "hanging", height=0.034, level=-0.22, locks=230, gathered=0.6,
+            radius=0.010, pitch=0.045, frizz=0.006, **RINGLETS),
+        Cut(0.40, 0.36, "hanging", height=0.034, level=-0.13, locks=260, gathered=0.55,
+            radius=0.0085, pitch=0.032, frizz=0.006, **RINGLETS),
+        Cut(0.46, 0.42, "hanging", height=0.032, level=-0.26, locks=170, gathered=0.6,
+            radius=0.013, pitch=0.075, frizz=0.005, **RINGLETS),
+    ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Form:
-    """Where combs find their way on a head."""
-
-    scale: float  # of the head against the bank's mean
-    crown: np.ndarray  # (3,) where the whorl is
-    parting: float  # metres from the middle, to the person's left
-
-
-def _side(points: np.ndarray, form: Form) -> np.ndarray:
-    """How much a point is at the side or the back and not on top, (s, 1) 0..1."""
-    return _smooth((0.150 * form.scale - points[:, 1:2]) / (0.035 * form.scale))
-
-
-def _smooth(t: np.ndarray) -> np.ndarray:
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _whorl(points: np.ndarray, form: Form) -> np.ndarray:
-    away = points - form.crown
-    around = np.cross(away, (0, 1, 0.6))
-    return unit(unit(away) + 0.45 * unit(around)) + (0, -0.35, 0.15)
-
-
-def _parted(points: np.ndarray, form: Form) -> np.ndarray:
-    side = np.tanh((points[:, :1] - form.parting) / 0.004)
-    top = unit(side * (1, 0.15, -0.35) + (0, 0, -0.12))
-    down = np.array([0, -1, -0.35])
-    return top + _side(points, form) * (down - top)
-
-
-def _back(points: np.ndarray, form: Form) -> np.ndarray:
-    top = unit(np.array([0, 0.12, -1]) + points * (1.5, 0, 0))
-    down = np.array([0, -0.75, -0.8])
-    return top + _side(points, form) * (down - top)
-
-
-def _forward(points: np.ndarray, form: Form) -> np.ndarray:
-    sweep = 0.5 if form.parting > 0 else -0.5
-    top = unit(np.array([sweep, -0.15, 1]) + points * (1.0, 0, 0))
-    down = np.array([0, -1, 0.25])
-    behind = _smooth((form.crown[2] + 0.01 - points[:, 2:]) / 0.03)
-    way = top + _side(points, form) * (down - top)
-    return way + behind * (np.array([0, -1, -0.3]) - way)
-
-
-def _out(points: np.ndarray, form: Form) -> np.ndarray:
-    middle = np.array([0, 0.085, -0.02]) * form.scale
-    return unit(points - middle) + (0, -0.1, 0)
-
-
-COMBS = {"whorl": _whorl, "parted": _parted, "back": _back, "forward": _forward, "out": _out}
+# Where a child's or a woman's short hair differs from a man's: bobs, and no clipped sides.
+WOMEN = {
+    ("straight", "short"): (
+        Cut(0.22, 0.17, "hanging", height=0.022, level=-0.035, locks=260, **LONG),
+        Cut(0.22, 0.16, "hanging", height=0.020, level=-0.02, locks=260, fringe=0.07, **LONG),
+        Cut(0.075, 0.045, "forward", height=0.020, weight=0.06, shorn=0.3),
+        Cut(0.085, 0.045, "parted", height=0.024, weight=0.07, shorn=0.3),
+    ),
+    ("curly", "short"): (
+        Cut(0.14, 0.12, "hanging", height=0.036, level=-0.04, locks=300, gathered=0.5, radius=0.008,
+            pitch=0.030, frizz=0.005, **RINGLETS | {"points": 40, "strands": 6000}),
+        *CUTS["curly", "short"][::2],
+    ),
+}  # fmt: skip
 
 
 def choose(person: Person, look: Look) -> Cut:
     """A person's cut."""
     rng = np.random.default_rng((person.seed, 5))
-    choices = CUTS.get((look.texture, look.length)) or CUTS[look.texture, "short"]
+    key = (look.texture, look.length)
+    choices = WOMEN.get(key, CUTS[key]) if look.who in ("woman", "girl") else CUTS[key]
     return choices[int(rng.integers(len(choices)))]
 
 
@@ -174,19 +164,46 @@ def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands
     rng = np.random.default_rng((person.seed, 6))
     cut_ = choose(person, look)
     form = _form(person, head, rng)
-    line = inside_hairline() - 5 * person.hairline - _receding(look)
-    density = _smooth((line + 2.5 * _noise(line.shape, 3.0, rng)) / 9)
+    within = inside_hairline() - 5 * person.hairline - _receding(look)
+    density = smooth((within + 2.5 * _noise(within.shape, 3.0, rng)) / 9)
     tone = color(person, look)
     _stain(body, density, tone, cut_)
     roots = take_roots(head.points, density, cut_.strands, rng)
-    lines, locks = _lay(cut_, roots, form, line, skin_form(body), person, rng)
-    return (bundle(lines, tints(tone, look, lines, locks, rng), PART["hair"], roots),)
+    skin = skin_form(body)
+    lines, locks = _lay(cut_, roots, form, within, skin, person, rng)
+    found = [
+        bundle(
+            lines,
+            tints(tone, look, lines, locks, rng),
+            PART["hair"],
+            width=cut_.width,
+            **weights(lines),
+        )
+    ]
+    if cut_.tail or cut_.bun:
+        lines, locks = (_tail if cut_.tail else _bun)(cut_, form, skin, rng)
+        tinted = tints(tone, look, lines, locks, rng)
+        found.append(bundle(lines, tinted, PART["hair"], **weights(lines)))
+    return tuple(found)
 
 
 def _form(person: Person, head: Head, rng: np.random.Generator) -> Form:
     scale = (head.landmarks["head_top"][1] - head.landmarks["chin"][1]) / 0.238
-    crown = np.array([rng.choice((-1, 1)) * rng.uniform(0.004, 0.018), 0.165, -0.078]) * scale
-    return Form(scale, crown, (0.042 * person.parting + rng.normal(0, 0.004)) * scale)
+    return Form(
+        scale=scale,
+        crown=np.array([rng.choice((-1, 1)) * rng.uniform(0.004, 0.018), 0.165, -0.078]) * scale,
+        parting=(0.042 * person.parting + rng.normal(0, 0.004)) * scale,
+        tie=np.array([0, rng.uniform(0.05, 0.15), -0.115]) * scale,
+        behind=float(rng.choice((0.0, 0.5, 1.0))),
+    )
+
+
+def weights(lines: np.ndarray) -> dict[str, np.ndarray]:
+    """How much strands (s, k, 3) move with head and neck: what lies on the shoulders stays."""
+    y = lines[..., 1]
+    head = smooth((y + 0.17) / 0.13).astype(np.float32)
+    neck = ((1 - head) * smooth((y + 0.27) / 0.13)).astype(np.float32)
+    return {"head": head, "neck": neck}
 
 
 def _receding(look: Look) -> np.ndarray | float:
@@ -199,7 +216,7 @@ def _receding(look: Look) -> np.ndarray | float:
     return (18 * temples + 6).astype(np.float32)
 
 
-def _noise(shape: tuple[int, int], size: float, rng: np.random.Generator) -> np.ndarray:
+def _noise(shape: tuple[int, ...], size: float, rng: np.random.Generator) -> np.ndarray:
     noise = cv2.GaussianBlur(rng.normal(size=shape).astype(np.float32), (0, 0), size)
     return noise / noise.std()
 
@@ -219,36 +236,119 @@ def _lay(
     cut_: Cut,
     roots: Roots,
     form: Form,
-    line: np.ndarray,
+    within: np.ndarray,
     skin: Grid,
     person: Person,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The lines of a cut, (s, k, 3), and the lock that each is of, (s,)."""
-    side = _side(roots.points, form)[:, 0]
+    aside = side(roots.points, form)[:, 0]
     volume = 1 + 0.35 * person.hair_volume
-    length = cut_.top + (cut_.sides - cut_.top) * side
+    length = cut_.top + (cut_.sides - cut_.top) * aside
     length = length * rng.uniform(0.75, 1.1, len(roots)) * (0.75 + 0.25 * volume)
-    # At the nape and about the ears hair is shorn closer.
-    place = (roots.uv * TEXTURE_PX).astype(int).T
-    within = line[np.clip(place[1], 0, line.shape[0] - 1), np.clip(place[0], 0, line.shape[1] - 1)]
-    length *= 1 - 0.55 * side * (1 - _smooth(within / 30))
-    height = cut_.height * volume * rng.uniform(0.1, 1, len(roots)) * (1 - 0.55 * side)
-    height *= 0.3 + 0.7 * _smooth(within / 30)
+    x, y = (roots.uv * TEXTURE_PX).astype(int).T
+    h, w = within.shape
+    inner = smooth(within[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)] / 30)
+    length *= 1 - cut_.shorn * aside * (1 - inner)
+    height = cut_.height * volume * rng.uniform(0.1, 1, len(roots))
+    height *= (1 - (0.55 if cut_.shorn else 0.25) * aside) * (0.3 + 0.7 * inner)
     comb = COMBS[cut_.comb]
-    lines = lay(
-        roots, skin, length, cut_.steps, lambda p: comb(p, form),
-        rise=cut_.rise, height=height, obey=cut_.obey, weight=cut_.weight,
-    )  # fmt: skip
+    how = {
+        "rise": cut_.rise,
+        "height": height,
+        "obey": cut_.obey,
+        "weight": cut_.weight,
+        "hug": cut_.hug,
+    }
+    lines = lay(roots, skin, length, cut_.steps, lambda p: comb(p, form), **how)
+    if cut_.fringe:
+        lines = _fringe(cut_, lines, roots, form, skin, rng)
+    lines = _trim(cut_, lines, form, rng)
     locks, centers = in_locks(roots, cut_.locks, rng)
-    t = np.linspace(0, 1, cut_.steps + 1)
+    if cut_.points:
+        lines = finer(lines, cut_.points)
+    t = np.linspace(0, 1, lines.shape[1])
     lines = gather(lines, locks, centers, cut_.gathered * t**0.7)
     if cut_.radius:
         count = len(centers)
-        radius = cut_.radius * rng.uniform(0.7, 1.3, count)[locks][:, None] * _smooth(t / 0.3)
+        starts = smooth(t / 0.3)
+        radius = cut_.radius * rng.uniform(0.7, 1.3, count)[locks][:, None] * starts
         pitch = cut_.pitch * rng.uniform(0.75, 1.3, count)[locks]
         lines = curl(lines, locks, radius, pitch, rng)
     return stray(lines, cut_.frizz, rng), locks
+
+
+def _trim(cut_: Cut, lines: np.ndarray, form: Form, rng: np.random.Generator) -> np.ndarray:
+    """Cut strands off below a level, or where they are tied."""
+    if cut_.comb == "tied":
+        far = np.linalg.norm(lines - form.tie, axis=-1)
+        beyond = far < 0.012
+    elif cut_.level is not None:
+        level = cut_.level * form.scale - rng.exponential(0.012, len(lines))
+        beyond = lines[..., 1] < level[:, None]
+    else:
+        return lines
+    ends = np.where(beyond.any(1), beyond.argmax(1), lines.shape[1] - 1)
+    return cut(lines, np.maximum(ends, 2) / (lines.shape[1] - 1))
+
+
+def _fringe(
+    cut_: Cut, lines: np.ndarray, roots: Roots, form: Form, skin: Grid, rng: np.random.Generator
+) -> np.ndarray:
+    """Let what grows above the forehead fall into it."""
+    a = np.abs(roots.uv[:, 0] - 0.325)
+    front = (roots.points[:, 2] > 0.02 * form.scale) & (a < 0.115) & (roots.uv[:, 1] < 0.18)
+    chosen = np.flatnonzero(front)
+    length = cut_.fringe * rng.uniform(0.85, 1.05, len(chosen))
+    comb = COMBS["forward"]
+    fallen = lay(
+        roots[chosen], skin, length, cut_.steps, lambda p: comb(p, form),
+        rise=0.45, height=0.010 * rng.uniform(0.3, 1, len(chosen)), weight=0.06,
+    )  # fmt: skip
+    lines = lines.copy()
+    lines[chosen] = fallen
+    return lines
+
+
+def _tail(
+    cut_: Cut, form: Form, skin: Grid, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A tail from where hair is tied: its lines (s, k, 3), and the lock of each (s,)."""
+    count = 2600
+    disc = rng.normal(size=(count, 3)) * (0.006, 0.006, 0.003)
+    way = unit(np.array([0, 0.35, -1]) + 18 * disc)
+    zero = np.zeros((count, 3), int)
+    roots = Roots((form.tie + disc).astype(np.float32), way, zero[:, :2], zero, zero)
+    length = cut_.tail * rng.uniform(0.7, 1.0, count)
+    lines = lay(
+        roots, skin, length, 16, lambda p: np.array([[0, -1.0, -0.05]]) + 0 * p,
+        rise=1.0, height=0.012, obey=0.16, weight=0.10,
+    )  # fmt: skip
+    locks, centers = in_locks(roots, 30, rng)
+    t = np.linspace(0, 1, 17)
+    return stray(gather(lines, locks, centers, 0.5 * t), 0.004, rng), locks
+
+
+def _bun(
+    cut_: Cut, form: Form, skin: Grid, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hair wound up where it is tied: its lines (s, k, 3), and the lock of each (s,)."""
+    count, k = 2600, 14
+    axis = unit(np.array([0, 0.35, -1.0]))
+    right = np.array([1.0, 0, 0])
+    up = np.cross(axis, right)
+    locks = rng.integers(0, 36, count)
+    start = (rng.uniform(0, 2 * np.pi, 36)[locks] + rng.normal(0, 0.25, count))[:, None]
+    angle = start + np.linspace(0, 2.4, k)
+    band = np.clip(rng.uniform(-1, 1, 36)[locks] + rng.normal(0, 0.12, count), -1, 1)
+    tilt = band[:, None] * 1.15 + 0.35 * np.sin(angle * 1.5 + locks[:, None])
+    radius = cut_.bun * form.scale * rng.uniform(0.86, 1.0, (count, 1))
+    out = np.cos(tilt)[..., None] * (
+        np.cos(angle)[..., None] * right + np.sin(angle)[..., None] * up
+    )
+    out = out + 0.8 * np.sin(tilt)[..., None] * axis
+    center = form.tie + axis * 0.55 * cut_.bun * form.scale
+    return stray((center + radius[..., None] * out).astype(np.float32), 0.002, rng), locks
 
 
 def tints(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy import ndimage
+from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
 from .heads import TEXTURE_PX, bank
@@ -128,12 +129,14 @@ def lay(
     height: np.ndarray | float = 0.004,
     obey: np.ndarray | float = 0.35,
     weight: np.ndarray | float = 0.1,
+    hug: float = 0.0,
 ) -> np.ndarray:
     """Let strands grow: (s, steps + 1, 3) metres.
 
     length: (s,) metres.  comb: a function of points (s, 3) to the way they are combed, (s, 3).
     rise: how steeply they leave the skin, 0..1.  height: metres over the skin, that they keep.
     obey: how soon they take the comb's way, per step.  weight: how soon they fall, per step.
+    hug: how close they keep to the head where it is below them, 0..1.
     """
     column = [np.reshape(v, (-1, 1)) for v in (rise, height, obey, weight)]
     rise, height, obey, weight = column
@@ -141,13 +144,17 @@ def lay(
     way = unit(roots.normals * rise + unit(comb(at)) * (1 - rise))
     line = [at]
     for i in range(steps):
-        at = at + way * step
+        last, at = at, at + way * step * (0.6 + 0.8 * i / max(steps - 1, 1))
         near = form.at(at)
         distance, out = near[:, :1], unit(near[:, 1:])
         # Over the skin a strand reaches its height within its first third.
         wanted = height * min(1.0, (i + 1) / (steps / 3))
         lack = np.clip(wanted - distance, 0, None)
         at = at + out * np.minimum(lack, 0.04)
+        if hug:
+            over = np.clip(out[:, 1:2] + 0.35, 0, 1) * (at[:, 1:2] > 0.03)
+            at = at - hug * over * out * np.clip(distance - wanted, 0, 0.03)
+            way = unit(at - last)
         into = (way * out).sum(1, keepdims=True)
         touching = (lack > 0) & (into < 0)
         way = way - np.where(touching, into, 0) * out
@@ -165,6 +172,13 @@ def cut(line: np.ndarray, share: np.ndarray) -> np.ndarray:
     part = (place - low)[..., None].astype(np.float32)
     rows = np.arange(len(line))[:, None]
     return line[rows, low] * (1 - part) + line[rows, low + 1] * part
+
+
+def finer(line: np.ndarray, k: int) -> np.ndarray:
+    """Strands (s, _, 3) with k points on a smooth course through theirs."""
+    old = line.shape[1]
+    shares = CubicSpline(np.arange(old), np.eye(old))(np.linspace(0, old - 1, k))
+    return np.einsum("kj,sjc->skc", shares.astype(np.float32), line)
 
 
 def gather(
@@ -225,7 +239,7 @@ def stray(line: np.ndarray, size: float, rng: np.random.Generator, share: float 
 
 
 def bundle(
-    line: np.ndarray, color: np.ndarray, label: int, roots: Roots, *, dark: float = 1.0, **more
+    line: np.ndarray, color: np.ndarray, label: int, *, dark: float = 1.0, **more
 ) -> Strands:
     """Strands from their lines (s, k, 3) and colours (s, k, 3) or (s, 1, 3) float sRGB 0..255.
 
