@@ -179,7 +179,6 @@ def _scalp() -> np.ndarray:
 
 def build(person: Person, look: Look) -> Body:
     """The surfaces of a person in a look, in the rest pose with the arms down."""
-    heads = bank()
     points, small = mixed_head(person, look)
     rng = np.random.default_rng((person.seed, 2))
     wearer, outfit = wardrobe(look, rng)
