@@ -75,7 +75,7 @@ def clean_paint(buffers: Buffers, rng: np.random.Generator) -> np.ndarray:
     blush = of_parts(buffers, FACE) * 0.0
     for x, y in (buffers.landmarks["left_eye"], buffers.landmarks["right_eye"]):
         mouth = (buffers.landmarks["mouth_left"][1] + buffers.landmarks["mouth_right"][1]) / 2
-        drop = mouth - y
+        drop = max(mouth - y, 8.0)
         blush = blush + blur(disc(skin.shape, x, y + 0.55 * drop, 0.26 * drop), 0.14 * drop)
     x, y = buffers.landmarks["nose"]
     blush = blush + 0.8 * blur(disc(skin.shape, x, y, 0.14 * drop), 0.1 * drop)

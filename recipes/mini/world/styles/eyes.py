@@ -33,7 +33,7 @@ def face_scale(buffers: Buffers) -> float:
     eyes = (marks["left_eye"] + marks["right_eye"]) / 2
     mouth = (marks["mouth_left"] + marks["mouth_right"]) / 2
     across = float(np.linalg.norm(marks["right_eye"] - marks["left_eye"]))
-    return max(across, 0.92 * float(np.linalg.norm(mouth - eyes)))
+    return max(across, 0.92 * float(np.linalg.norm(mouth - eyes)), 8.0)
 
 
 def find_eyes(buffers: Buffers) -> list[Eye]:
@@ -119,10 +119,9 @@ def laid_over(picture: np.ndarray, color: np.ndarray, cover: np.ndarray) -> np.n
 def window(eye: Eye, shape: tuple[int, int], reach: float = 1.0) -> tuple[slice, slice]:
     """The rows and columns about an eye, to `reach` of its width on each side."""
     size = reach * eye.width + 8
-    low_x, low_y = max(0, int(eye.x - size)), max(0, int(eye.y - size))
-    return slice(low_y, min(shape[0], int(eye.y + size))), slice(
-        low_x, min(shape[1], int(eye.x + size))
-    )
+    rows = np.clip([eye.y - size, eye.y + size], 0, shape[0]).astype(int)
+    columns = np.clip([eye.x - size, eye.x + size], 0, shape[1]).astype(int)
+    return slice(*rows.tolist()), slice(*columns.tolist())
 
 
 def inked_eyes(picture: np.ndarray, buffers: Buffers, ink: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from .simplify import clean_shapes
 from .surface import SIZE_PX, blemishes, brow_hairs, of_parts, saturated, to_srgb
 
 CELLS = 64
-PERSON_COLORS, PLACE_COLORS = 14, 8
+PERSON_COLORS, PLACE_COLORS, COLORS = 14, 8, 24  # the last of all together
 BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 - 0.47
 MATERIALS = ((FACE, NECK, EYES, LIPS, GLASSES, BROWS), (HAIR,), (BEARD,), (CLOTHES,))
 
@@ -35,7 +35,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     person = graded(person, look.mood).astype(np.float32)[cover]
     grid[cover] = nearest(person, palette(person, PERSON_COLORS))
     grid = outlined(grid, cover, material)
-    grid = features(grid, buffers, material)
+    grid = few_colors(features(grid, buffers, material), COLORS)
     pixels = (np.clip(grid, 0, 1) * 255 + 0.5).astype(np.uint8)
     return np.repeat(np.repeat(pixels, SIZE_PX // CELLS, 0), SIZE_PX // CELLS, 1)
 
@@ -104,6 +104,28 @@ def nearest(image: np.ndarray, colors: np.ndarray) -> np.ndarray:
     return colors[far.argmin(-1)]
 
 
+def few_colors(grid: np.ndarray, count: int) -> np.ndarray:
+    """The grid in at most `count` colours: the likest and rarest pairs become one."""
+    colors, which, weight = np.unique(
+        np.round(grid.reshape(-1, 3), 3), axis=0, return_inverse=True, return_counts=True
+    )
+    colors, which = colors.astype(np.float64), which.ravel()
+    weight = np.sqrt(weight.astype(np.float64))
+    alive = np.arange(len(colors))
+    while len(alive) > count:
+        far = ((colors[alive, None] - colors[alive]) ** 2).sum(-1)
+        rare = np.minimum(weight[alive, None], weight[alive])
+        cost = far * rare + 1e6 * np.eye(len(alive))
+        first, second = np.unravel_index(cost.argmin(), cost.shape)
+        keep, drop = alive[first], alive[second]
+        if weight[drop] > weight[keep]:
+            keep, drop = drop, keep
+        which[which == drop] = keep
+        weight[keep] = np.hypot(weight[keep], weight[drop])
+        alive = alive[alive != drop]
+    return colors[which].reshape(grid.shape).astype(np.float32)
+
+
 def dithered(grid: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Calm gradients moved by an ordered pattern, so that neighbouring colours interlock."""
     flat = cv2.GaussianBlur(grid, (0, 0), 2.0)
@@ -144,6 +166,7 @@ def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray) -> np.nda
     line = skin * np.array([0.36, 0.26, 0.30])
     mask = brow_hairs(buffers) > 0.5
     brow = np.median(buffers.albedo[mask], 0) * 0.6 if mask.sum() > 20 else line * 0.7
+    brow = brow * min(1.0, 0.42 * float(skin.mean()) / max(float(brow.mean()), 0.02))
     width = int(np.clip(round(0.40 * scale), 2, 5))
     tall = int(np.clip(round(0.23 * scale), 1, 3))
     for eye, outer in zip(find_eyes(buffers), (-1, 1), strict=True):
