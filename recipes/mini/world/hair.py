@@ -102,9 +102,9 @@ RINGLETS = LONG | {"strands": 3600, "points": 64, "width": 0.0016}
 CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
     ("straight", "short"): (
         Cut(0.024, 0.011, "whorl", strands=26000, steps=5, rise=0.6, height=0.008, locks=1200),
-        Cut(0.062, 0.020, "parted", rise=0.55, height=0.020, weight=0.05),
-        Cut(0.066, 0.022, "back", height=0.022, weight=0.02),
-        Cut(0.052, 0.024, "forward", height=0.016, weight=0.05),
+        Cut(0.062, 0.020, "parted", height=0.020, weight=0.05, hug=0.5),
+        Cut(0.066, 0.022, "back", height=0.022, weight=0.02, hug=0.4),
+        Cut(0.052, 0.024, "forward", height=0.016, weight=0.05, hug=0.3),
         Cut(0.006, 0.004, "whorl", strands=26000, steps=3, rise=0.75, height=0.003, gathered=0.1),
     ),
     ("curly", "short"): (
@@ -112,7 +112,7 @@ CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
             obey=0.25, locks=420, gathered=0.45, radius=0.0055, pitch=0.024),
         Cut(0.080, 0.022, "out", strands=9000, steps=20, rise=0.8, height=0.026, weight=0.05,
             obey=0.25, locks=480, gathered=0.45, radius=0.0045, pitch=0.020),
-        Cut(0.085, 0.070, "out", strands=11000, steps=22, rise=1.0, height=0.055, weight=0.0,
+        Cut(0.066, 0.052, "out", strands=10000, steps=20, rise=1.0, height=0.040, weight=0.0,
             obey=0.1, locks=1400, gathered=0.3, radius=0.0030, pitch=0.012, frizz=0.004),
     ),
     ("straight", "long"): (
@@ -138,8 +138,8 @@ WOMEN = {
     ("straight", "short"): (
         Cut(0.22, 0.17, "hanging", height=0.022, level=-0.035, locks=260, **LONG),
         Cut(0.22, 0.16, "hanging", height=0.020, level=-0.02, locks=260, fringe=0.07, **LONG),
-        Cut(0.075, 0.045, "forward", height=0.020, weight=0.06, shorn=0.3),
-        Cut(0.085, 0.045, "parted", height=0.024, weight=0.07, shorn=0.3),
+        Cut(0.075, 0.045, "forward", height=0.020, weight=0.06, shorn=0.3, hug=0.3),
+        Cut(0.085, 0.045, "parted", height=0.024, weight=0.07, shorn=0.3, hug=0.5),
     ),
     ("curly", "short"): (
         Cut(0.14, 0.12, "hanging", height=0.036, level=-0.04, locks=300, gathered=0.5, radius=0.008,
@@ -149,9 +149,23 @@ WOMEN = {
 }  # fmt: skip
 
 
+# A crest on shaven sides; its width on the head is in _punk.
+MOHAWKS = (
+    Cut(0.115, 0.09, "upward", strands=6000, steps=8, rise=0.95, height=0.01, weight=0.0,
+        locks=26, gathered=0.93, frizz=0.001),
+    Cut(0.085, 0.07, "upward", strands=9000, steps=8, rise=0.95, height=0.01, weight=0.0,
+        locks=300, gathered=0.5, frizz=0.002),
+    Cut(0.105, 0.08, "upward", strands=7000, steps=9, rise=0.9, height=0.01, weight=0.06,
+        locks=70, gathered=0.7, frizz=0.002),
+)  # fmt: skip
+DYES = ((226, 30, 120), (40, 190, 70), (30, 160, 220), (245, 110, 20), (130, 50, 210), (225, 30, 40))
+
+
 def choose(person: Person, look: Look) -> Cut:
     """A person's cut."""
     rng = np.random.default_rng((person.seed, 5))
+    if look.punk == "yes":
+        return MOHAWKS[int(rng.integers(len(MOHAWKS)))]
     key = (look.texture, look.length)
     choices = WOMEN.get(key, CUTS[key]) if look.who in ("woman", "girl") else CUTS[key]
     return choices[int(rng.integers(len(choices)))]
@@ -167,7 +181,11 @@ def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands
     within = inside_hairline() - 5 * person.hairline - _receding(look)
     density = smooth((within + 2.5 * _noise(within.shape, 3.0, rng)) / 9)
     tone = color(person, look)
-    _stain(body, density, tone, cut_)
+    if look.punk == "yes":
+        stain(body, density, tone, 0.42, PART["hair"])
+        density = density * _crest(rng)
+        tone = np.array(DYES[int(rng.integers(len(DYES)))], np.float32)
+    stain(body, density, tone, 0.55 if cut_.top < 0.01 else 0.9, PART["hair"])
     roots = take_roots(head.points, density, cut_.strands, rng)
     skin = skin_form(body)
     lines, locks = _lay(cut_, roots, form, within, skin, person, rng)
@@ -221,15 +239,16 @@ def _noise(shape: tuple[int, ...], size: float, rng: np.random.Generator) -> np.
     return noise / noise.std()
 
 
-def _stain(body: Surface, density: np.ndarray, tone: np.ndarray, cut_: Cut) -> None:
-    """Paint the skin between the roots, in place."""
+def stain(
+    body: Surface, density: np.ndarray, tone: np.ndarray, cover: float, label: int
+) -> None:
+    """Paint the skin between roots, in place; density (h, w) and cover 0..1."""
     h, w = density.shape
-    cover = 0.55 if cut_.top < 0.01 else 0.9
     grain = 1 + 0.25 * _noise(density.shape, 0.8, np.random.default_rng(1))
     amount = np.clip(density * grain, 0, 1)[..., None] * cover
     paint = body.material.color[:h, :w]
     paint[:] = np.clip(paint * (1 - amount) + 0.75 * tone * amount, 0, 255).astype(np.uint8)
-    body.material.labels[:h, :w][density > 0.6] = PART["hair"]
+    body.material.labels[:h, :w][density > 0.6] = label
 
 
 def _lay(

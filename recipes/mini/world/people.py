@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from . import features, hair
+from . import beard, features, glasses, hair
 from .bodies import worn
 from .heads import (
     FACE_RADIUS,
@@ -198,7 +198,8 @@ def build(person: Person, look: Look) -> Body:
         surfaces.append(_small_surface(name, p, material))
     eyes = np.stack([small[s].mean(0) for s in ("h_L_eye", "h_R_eye")])
     head = Head(points.astype(np.float32), features.landmarks(points, eyes))
-    strands = hair.grow(person, look, head, body)
+    surfaces += glasses.wear(person, look, head)
+    strands = hair.grow(person, look, head, body) + beard.grow(person, look, head, body)
     return Body(
         surfaces=tuple(surfaces),
         strands=strands,
