@@ -68,6 +68,32 @@ def wear(person: Person, look: Look, head: Head) -> list[Surface]:
     ]
 
 
+def studs(person: Person, look: Look, head: Head) -> list[Surface]:
+    """Metal balls in the ears of punks."""
+    if look.punk == "no":
+        return []
+    rng = np.random.default_rng((person.seed, 10))
+    color, roughness, specular = METAL[int(rng.integers(3))]
+    paint = np.full((1, 1, 3), color, np.uint8)
+    metal = Material(HARD, paint, labels=PART["face"], roughness=roughness, specular=specular)
+    balls = []
+    for sign, name in ((1, "ear_left"), (-1, "ear_right")):
+        ear, points = head.landmarks[name], head.points
+        near = points[(sign * points[:, 0] > abs(ear[0]) - 0.020) & (points[:, 1] < ear[1])]
+        near = near[np.abs(near[:, 2] - ear[2] - 0.008) < 0.02]
+        lobe = near[near[:, 1].argmin()] + (0, 0.006, 0)
+        for i in range(int(rng.integers(1, 4))):
+            at = lobe + (sign * 0.001 * (1 + i), 0.0085 * i, -0.004 * i)
+            close = np.abs(points - at)[:, 1:].max(1) < 0.004
+            close &= np.abs(points[:, 0] - at[0]) < 0.02
+            if close.any():
+                at[0] = sign * (sign * points[close, 0]).max()
+            turn = np.linspace(-1, 1, 9)[:, None] * (0, 0, 1)
+            course = at + 0.0028 * turn
+            balls.append(_tube(course, 0.0, 0.0, bulge=0.0028))
+    return [_surface("studs", *_joined(balls), metal)]
+
+
 def _surface(name: str, points: np.ndarray, triangles: np.ndarray, material: Material) -> Surface:
     ones = np.ones(len(points), np.float32)
     points = points.astype(np.float32)
@@ -166,7 +192,8 @@ def _temple(hinge: np.ndarray, head: Head, sign: int) -> np.ndarray:
 
 
 def _tube(
-    course: np.ndarray, thick: float, deep: float, closed: bool = False, sides: int = 8
+    course: np.ndarray, thick: float, deep: float, closed: bool = False, sides: int = 8,
+    bulge: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A tube along a course (k, 3): points and triangles. thick across, deep front to back."""
     k = len(course)
@@ -181,6 +208,10 @@ def _tube(
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False) + np.pi / sides
     c, s = (np.sign(f) * np.abs(f) ** 0.7 for f in (np.cos(angle), np.sin(angle)))
     ring = thick / 2 * c[None, :, None] * across[:, None] + deep / 2 * s[None, :, None] * depth[:, None]
+    if bulge:
+        size = bulge * np.sqrt(np.clip(1 - np.linspace(-1, 1, k) ** 2, 0.003, 1))
+        spin = np.cos(angle)[:, None] * (1, 0, 0) + np.sin(angle)[:, None] * (0, 1, 0)
+        ring = size[:, None, None] * spin[None]
     points = (course[:, None] + ring).reshape(-1, 3)
     i, j = np.meshgrid(np.arange(k if closed else k - 1), np.arange(sides), indexing="ij")
     a, b = i * sides + j, i * sides + (j + 1) % sides

@@ -149,13 +149,13 @@ WOMEN = {
 }  # fmt: skip
 
 
-# A crest on shaven sides; its width on the head is in _punk.
+# A crest on shaven sides; of so many strands about a sixth is left, see _crest.
 MOHAWKS = (
-    Cut(0.115, 0.09, "upward", strands=6000, steps=8, rise=0.95, height=0.01, weight=0.0,
+    Cut(0.115, 0.09, "upward", strands=45000, steps=8, rise=0.95, height=0.01, weight=0.0,
         locks=26, gathered=0.93, frizz=0.001),
-    Cut(0.085, 0.07, "upward", strands=9000, steps=8, rise=0.95, height=0.01, weight=0.0,
+    Cut(0.085, 0.07, "upward", strands=60000, steps=8, rise=0.95, height=0.01, weight=0.0,
         locks=300, gathered=0.5, frizz=0.002),
-    Cut(0.105, 0.08, "upward", strands=7000, steps=9, rise=0.9, height=0.01, weight=0.06,
+    Cut(0.105, 0.08, "upward", strands=50000, steps=9, rise=0.9, height=0.01, weight=0.06,
         locks=70, gathered=0.7, frizz=0.002),
 )  # fmt: skip
 DYES = ((226, 30, 120), (40, 190, 70), (30, 160, 220), (245, 110, 20), (130, 50, 210), (225, 30, 40))
@@ -181,12 +181,12 @@ def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands
     within = inside_hairline() - 5 * person.hairline - _receding(look)
     density = smooth((within + 2.5 * _noise(within.shape, 3.0, rng)) / 9)
     tone = color(person, look)
-    if look.punk == "yes":
-        stain(body, density, tone, 0.42, PART["hair"])
-        density = density * _crest(rng)
-        tone = np.array(DYES[int(rng.integers(len(DYES)))], np.float32)
-    stain(body, density, tone, 0.55 if cut_.top < 0.01 else 0.9, PART["hair"])
+    shaven = look.punk == "yes" or cut_.top < 0.01
+    stain(body, density, tone, 0.5 if shaven else 0.9, PART["hair"])
     roots = take_roots(head.points, density, cut_.strands, rng)
+    if look.punk == "yes":
+        roots = _crest(roots, rng)
+        tone = np.array(DYES[int(rng.integers(len(DYES)))], np.float32)
     skin = skin_form(body)
     lines, locks = _lay(cut_, roots, form, within, skin, person, rng)
     found = [
@@ -214,6 +214,13 @@ def _form(person: Person, head: Head, rng: np.random.Generator) -> Form:
         tie=np.array([0, rng.uniform(0.05, 0.15), -0.115]) * scale,
         behind=float(rng.choice((0.0, 0.5, 1.0))),
     )
+
+
+def _crest(roots: Roots, rng: np.random.Generator) -> Roots:
+    """Those in a stripe over the middle of the head."""
+    half = rng.uniform(0.014, 0.024)
+    x, y, z = roots.points.T
+    return roots[(np.abs(x) < half) & ((y > 0.06) | (z < 0))]
 
 
 def weights(lines: np.ndarray) -> dict[str, np.ndarray]:

@@ -198,7 +198,7 @@ def build(person: Person, look: Look) -> Body:
         surfaces.append(_small_surface(name, p, material))
     eyes = np.stack([small[s].mean(0) for s in ("h_L_eye", "h_R_eye")])
     head = Head(points.astype(np.float32), features.landmarks(points, eyes))
-    surfaces += glasses.wear(person, look, head)
+    surfaces += glasses.wear(person, look, head) + glasses.studs(person, look, head)
     strands = hair.grow(person, look, head, body) + beard.grow(person, look, head, body)
     return Body(
         surfaces=tuple(surfaces),

@@ -78,9 +78,9 @@ def take_roots(
     cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     area = np.linalg.norm(cross, axis=1)
     chosen = area * np.maximum(_look_up(density, middle), 0.02)
-    chosen[
-        (middle[:, 0] > density.shape[1] / TEXTURE_PX) | (_look_up(_near(density), middle) == 0)
-    ] = 0
+    # The bank's points include hands, which lie where hair is in no texture.
+    elsewhere = (heads.head + heads.neck)[triangles].min(1) < 0.5
+    chosen[elsewhere | (_look_up(_near(density), middle) == 0)] = 0
     chosen /= chosen.sum()
     # Drawn in even steps of the sum, so that they are spread more evenly than by chance.
     steps = (np.arange(4 * count) + rng.random(4 * count)) / (4 * count)
