@@ -54,7 +54,7 @@ def take(renderer: Renderer, body: Body, look: Look, shot: Shot, seed: tuple[int
     """Render a shot. The seed chooses the place, whose light falls on the person."""
     light = place(look.place, np.random.default_rng(seed), renderer.size_px)
     posed, marks = shots.pose(body, look, shot)
-    camera = shots.camera(shot)
+    camera = shots.camera(shot, body)
     lamps, rest = shots.lights(light, shot)
     drawn = renderer.draw(posed, camera, lamps, rest)
     points = camera.project(np.stack([marks[MARKS[n]] for n in LANDMARKS]), renderer.size_px)
