@@ -8,20 +8,15 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from . import beard, features, glasses, hair
+from . import beard, clothes, features, glasses, hair, skin
 from .bodies import worn
 from .heads import (
-    FACE_RADIUS,
     FACE_UV,
     SMALL,
     TEXTURE_PX,
     bank,
-    files,
-    head_crop,
-    scene,
-    uv_grid,
 )
-from .surface import EYE, HARD, PART, SKIN, Material, Strands, Surface
+from .surface import EYE, HARD, PART, Material, Strands, Surface
 from .words import Look
 
 
@@ -95,13 +90,6 @@ class Body:
     head_weight: np.ndarray  # (k,) how much it follows
 
 
-# sRGB of cheeks between which skin_tone moves, by what words say.
-TONES = {
-    "light": ((214, 164, 138), (240, 203, 180)),
-    "tan": ((184, 132, 102), (214, 166, 134)),
-    "indian": ((138, 90, 62), (176, 122, 90)),
-    "dark": ((70, 44, 34), (118, 78, 58)),
-}
 # Which heads a face is mixed from, by what words say of the skin.
 KIN = {
     "light": ("White", "Asian", "MENA", "X_MENA"),
@@ -109,16 +97,6 @@ KIN = {
     "indian": ("MENA", "Hispanic", "AIAN", "X_AIAN", "NHPI", "X_NHPI", "X_MENA"),
     "dark": ("Black", "NHPI", "X_NHPI"),
 }
-SCALPS = {
-    "light": ("White_F_1", "White_F_3"),
-    "tan": ("Hispanic_F_3", "Asian_F_2", "Asian_F_3"),
-    "indian": ("Hispanic_F_3", "X_NHPI_F_3"),
-    "dark": ("Black_F_2", "Black_M_2"),
-}
-OUTFIT = {  # file of the wardrobe, by what words say; the rest is painted, see clothes.py
-    "t-shirt": "Casual", "sweatshirt": "Casual", "suit": "Busi", "dress": "Casual",
-    "doctor's coat": "Medi", "uniform": "Milit",
-}  # fmt: skip
 
 
 def sex(look: Look) -> str:
@@ -177,18 +155,23 @@ def _scalp() -> np.ndarray:
     return np.clip((value - 0.35) / 0.3, 0, 1) * np.clip((away - 0.9) / 0.2, 0, 1) * high
 
 
-def build(person: Person, look: Look) -> Body:
-    """The surfaces of a person in a look, in the rest pose with the arms down."""
+def build(person: Person, look: Look, wear: int = 0) -> Body:
+    """The surfaces of a person in a look, in the rest pose with the arms down.
+
+    wear: which of the clothes that the look's word allows, 0 and up.
+    """
     points, small = mixed_head(person, look)
-    rng = np.random.default_rng((person.seed, 2))
-    wearer, outfit = wardrobe(look, rng)
-    own = worn(wearer, outfit)
+    garment = clothes.garment(person.seed, look, sex(look), wear)
+    own = worn(*clothes.wearer(person.seed, garment))
     # The head takes the size of the body that it sits on.
     points, small = points / own.scale, {k: v / own.scale for k, v in small.items()}
     positions, followed = own.positions.copy(), points[own.bank_index]
     weight = _smooth((followed[:, 1] + 0.135) / 0.05)
+    # As high as the neck lie shoulders too: these are the body's.
+    beside = _smooth((0.12 - np.abs(followed[:, 0])) / 0.035)
+    weight *= np.where(followed[:, 1] > -0.05, 1, beside)
     positions[own.near] += weight[:, None] * (followed - positions[own.near])
-    material = paint(person, look, wearer, outfit)
+    material = skin.paint(person, look, *donors(person, look), garment)
     body = Surface(
         *("body", positions, own.uv, own.triangles, own.head, own.neck, material),
         welds=own.welds,
@@ -212,15 +195,6 @@ def build(person: Person, look: Look) -> Body:
     )
 
 
-def wardrobe(look: Look, rng: np.random.Generator) -> tuple[str, str]:
-    """Whose clothes are worn, and which of them."""
-    outfit = OUTFIT[look.clothing]
-    worn_by = [n for n, o in files().items() if outfit in o and n.rsplit("_", 2)[1] == sex(look)]
-    # Hands and chest are the wearer's: of like skin, so that little is left to recolour.
-    kin = [n for n in worn_by if n.rsplit("_", 2)[0] in KIN[look.skin]]
-    return str(rng.choice(kin or worn_by)), outfit
-
-
 def _smooth(t: np.ndarray) -> np.ndarray:
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
@@ -234,141 +208,3 @@ def _small_surface(name: str, points: np.ndarray, skin: Material) -> Surface:
     material = Material(kind, skin.color, labels=PART[label], **shine)
     uv, triangles = bank().small_uv[name], bank().small_triangles[name]
     return Surface(name, points.astype(np.float32), uv, triangles, ones, 0 * ones, material)
-
-
-def _linear(srgb: np.ndarray) -> np.ndarray:
-    c = srgb / 255
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _srgb(linear: np.ndarray) -> np.ndarray:
-    c = np.clip(linear, 0, 1)
-    return (255 * np.where(c <= 0.0031308, 12.92 * c, 1.055 * c ** (1 / 2.4) - 0.055)).astype(
-        np.float32
-    )
-
-
-CHEEK_UV = (0.24, 0.32)
-
-
-@lru_cache(maxsize=64)
-def relative_skin(row: int) -> np.ndarray:
-    """A head's texture divided by the colour of its cheeks, (h, w, 3) float32, linear light."""
-    skin = _linear(bank().skins[row].astype(np.float32))
-    grid = uv_grid()
-    cheek = np.linalg.norm(grid - CHEEK_UV, axis=-1) < 0.03
-    cheek |= np.linalg.norm(grid - (0.65 - CHEEK_UV[0], CHEEK_UV[1]), axis=-1) < 0.03
-    return skin / np.median(skin[cheek], 0)
-
-
-def paint(person: Person, look: Look, wearer: str, outfit: str) -> Material:
-    """The skin and the clothes of a person: one texture, its relief and its labels."""
-    heads = bank()
-    rows, weights = donors(person, look)
-    rng = np.random.default_rng((person.seed, 3))
-    grid = uv_grid()
-    away = np.linalg.norm(grid - FACE_UV, axis=-1)
-    face = _smooth((FACE_RADIUS - away) / 0.035)[..., None]
-    scalp = relative_skin(heads.index(str(rng.choice(SCALPS[look.skin]))))
-    mixed = sum(w * relative_skin(r) for r, w in zip(rows, weights, strict=True))
-    # Mixing blurs: pores and brows come from the head that counts most.
-    detail = relative_skin(rows[0]) / np.maximum(
-        cv2.GaussianBlur(relative_skin(rows[0]), (0, 0), 3), 0.02
-    )
-    mixed = cv2.GaussianBlur(mixed, (0, 0), 3) * np.clip(detail, 0.5, 1.6)
-    # Hair that hangs into a forehead gives way to skin.
-    fringe = _smooth((0.62 - mixed.mean(-1)) / 0.2) * _smooth((0.165 - grid[..., 1]) / 0.02)
-    face = face * (1 - fringe[..., None])
-    low, high = (np.array(c, np.float32) for c in TONES[look.skin])
-    tone = low + (high - low) * (person.skin_tone + 1) / 2
-    tone = tone * (1 + person.skin_warmth * np.array([0.025, 0, -0.045], np.float32))
-    skin = _srgb(_linear(tone) * (scalp * (1 - face) + mixed * face))
-    clothes, body, relief = _wardrobe_texture(wearer, outfit)
-    h, w = away.shape
-    color = body.astype(np.float32)
-    own_tone = _tone(wearer)
-    chest = np.exp(
-        -(
-            (
-                np.abs(
-                    color / (color.mean(-1, keepdims=True) + 1) - own_tone / own_tone.mean()
-                ).sum(-1)
-                / 0.17
-            )
-            ** 2
-        )
-    )
-    chest *= np.exp(-(((color.mean(-1) / own_tone.mean() - 1) / 0.6) ** 2))
-    recolored = _srgb(_linear(color) / _linear(own_tone) * _linear(tone))
-    color += chest[..., None] * (recolored - color)
-    # Clothes that show the wearer's own skin are none.
-    clothes = clothes * (1 - np.clip(2 * chest[:h, :w], 0, 1))
-    own = (heads.island * (1 - clothes))[..., None]
-    color[:h, :w] += own * (skin - color[:h, :w])
-    features.paint_eyes(color, person, look)
-    relief = relief.astype(np.float32)
-    own_relief = sum(
-        wt * heads.reliefs[r].astype(np.float32) for r, wt in zip(rows, weights, strict=True)
-    )
-    smooth = heads.reliefs[heads.index(SCALPS["tan"][0])].astype(np.float32)
-    relief[:h, :w] += own * (smooth * (1 - face) + own_relief * face - relief[:h, :w])
-    return Material(
-        SKIN,
-        np.clip(color, 0, 255).astype(np.uint8),
-        np.clip(relief, 0, 255).astype(np.uint8),
-        _labels(clothes, chest),
-        roughness=0.46,
-        specular=0.75,
-    )
-
-
-@lru_cache(maxsize=64)
-def _tone(name: str) -> np.ndarray:
-    skin = bank().skins[bank().index(name)].astype(np.float32)
-    return np.median(skin[np.linalg.norm(uv_grid() - CHEEK_UV, axis=-1) < 0.03], 0)
-
-
-@lru_cache(maxsize=4)
-def _wardrobe_texture(wearer: str, outfit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a wearer's head texture is clothes, (h, w) 0..1; the whole texture and its relief."""
-    own = scene(wearer, outfit)
-    color, relief = (
-        np.asarray(p.resize((TEXTURE_PX, TEXTURE_PX))) for p in (own.colors[0], own.normal_maps[0])
-    )
-    skin = bank().skins[bank().index(wearer)].astype(np.float32)
-    crop = head_crop(own.colors[0]).astype(np.float32)
-    grid = uv_grid()
-    changed = np.abs(crop - skin).max(-1) > 22
-    # A band at the foot of the neck is clothes in every outfit: there the skin's colour decides.
-    tone = _tone(wearer)
-    strange = np.abs(crop / (crop.mean(-1, keepdims=True) + 1) - tone / tone.mean()).sum(-1) > 0.22
-    foot = grid[..., 1] > 0.47 - 0.09 * (np.abs(grid[..., 0] - 0.325) / 0.25) ** 2
-    clothes = ((changed | strange) & foot).astype(np.float32)
-    clothes = cv2.morphologyEx(clothes, cv2.MORPH_CLOSE, np.ones((9, 9)))
-    clothes = cv2.morphologyEx(clothes, cv2.MORPH_OPEN, np.ones((5, 5)))
-    clothes[:, : int(0.09 * TEXTURE_PX)] = 0  # the ears
-    return cv2.GaussianBlur(clothes, (0, 0), 1.0), color, relief
-
-
-def _labels(clothes: np.ndarray, chest: np.ndarray) -> np.ndarray:
-    """Which part each texel is, (1024, 1024) uint8 of PARTS."""
-    grid = uv_grid()
-    u, v = grid[..., 0], grid[..., 1]
-    h, w = u.shape
-    labels = np.full((TEXTURE_PX, TEXTURE_PX), PART["clothes"], np.uint8)
-    labels[chest > 0.5] = PART["neck"]
-    head = np.full((h, w), PART["face"], np.uint8)
-    jaw = 0.475 - 0.12 * (np.abs(u - 0.325) / 0.2) ** 2
-    head[v > jaw] = PART["neck"]
-    head[(u < 0.085) & (v > 0.3)] = PART["neck"]
-    head[((u - 0.325) / 0.066) ** 2 + ((v - 0.355) / 0.024) ** 2 < 1] = PART["mouth"]
-    brow = (
-        (bank().hair > 0.3)
-        & (v > 0.155)
-        & (v < 0.202)
-        & (np.abs(np.abs(u - 0.325) - 0.067) < 0.045)
-    )
-    head[brow] = PART["brows"]
-    head[clothes > 0.5] = PART["clothes"]
-    labels[:h, :w] = head
-    return labels

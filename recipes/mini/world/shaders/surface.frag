@@ -41,7 +41,9 @@ void main() {
     vec3 albedo = linear(srgb);
     // Under skin light travels, red the farthest: each colour sees a smoother form than the last.
     vec3 nr = unit(mix(n, n0, .75), n0), ng = unit(mix(n, n0, .35), n0);
-    vec3 wrap = what == SKIN ? vec3(.34, .16, .10) : vec3(.05);
+    // A body's cloth is dull whatever its skin is.
+    float rough = what == CLOTH && kind == SKIN ? .9 : roughness, strength = what == CLOTH && kind == SKIN ? .22 : specular;
+    vec3 wrap = what == SKIN ? vec3(.34, .16, .10) : what == CLOTH ? vec3(.16) : vec3(.05);
     vec3 diffuse = what == SKIN ? vec3(ambient(nr).r, ambient(ng).g, ambient(n).b) : ambient(n);
     vec3 shine = vec3(0);
     for (int i = 0; i < light_count; i++) {
@@ -54,9 +56,9 @@ void main() {
         diffuse += light_color[i] * soft * through;
         vec3 h = normalize(l + view);
         if (d.x > 0.) {
-            float f = .04 + .96 * pow(clamp(1. - dot(h, view), 0., 1.), 5.);
-            float g = what == SKIN ? .6 * ggx(n, h, roughness) + .4 * ggx(n, h, roughness * .6) : ggx(n, h, roughness);
-            shine += light_color[i] * visible * specular * f * g * d.x * .8;
+            float f = .036 + .96 * pow(clamp(1. - dot(h, view), 0., 1.), 5.);
+            float g = what == SKIN ? .72 * ggx(n, h, rough) + .28 * ggx(n, h, rough * .6) : ggx(n, h, rough);
+            shine += light_color[i] * visible * strength * f * g * d.x * .8;
         }
     }
     vec3 color = albedo * diffuse + shine;
