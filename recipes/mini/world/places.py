@@ -22,7 +22,7 @@ VIEWS: dict[str, tuple[tuple[str, float, float, float], ...]] = {
         ("pmndrs_sunset", -180, -60, 0.2),
     ),
 }
-PHOTOGRAPHED = {"forest": 0.7, "city": 0.35}  # the share of panoramas; the rest is painted
+PHOTOGRAPHED = {"forest": 0.7, "city": 0.5}  # the share of panoramas; the rest is painted
 # Unevenness of a painted place as a photograph: (cells across, depth) of each octave.
 MOTTLE: dict[str, tuple[tuple[int, float], ...]] = {
     "forest": ((5, 0.25), (24, 0.3), (80, 0.3)),
@@ -129,7 +129,8 @@ def _out_of_focus(pixels: np.ndarray, rng: np.random.Generator, kind: str) -> np
         noise = rng.normal(0, depth, (cells, cells)).astype(np.float32)
         light *= np.exp(cv2.resize(noise, (half, half), interpolation=cv2.INTER_CUBIC))[..., None]
     grey = light.mean(-1, keepdims=True)
-    light = grey + (light - grey) * rng.uniform(0.7, 1.0)  # paint is purer than the world
+    purity = rng.uniform(0.7, 1.0) if kind != "bubblegum" else 1.25  # paint is purer than most
+    light = np.maximum(grey + (light - grey) * purity, 0)
     # Lamps, windows and glosses are far brighter than paint: out of focus they become discs.
     level = light.min(-1, keepdims=True) if kind == "bubblegum" else light.max(-1, keepdims=True)
     light *= GAIN.get(kind, 1.0)

@@ -71,7 +71,7 @@ def clean_paint(buffers: Buffers, rng: np.random.Generator) -> np.ndarray:
         strands = 1 + 0.10 * streaks(buffers, rng, 5.0) + 0.06 * streaks(buffers, rng, 2.5)
         smooth = blur_within(albedo, hair, 9) * strands[..., None] + 0.03
         paint = np.where(hair[..., None] > 0, smooth, paint)
-    paint = saturated(paint, 1.12)
+    paint = np.clip(saturated(paint, 1.12), 0, 1) ** (1 - 0.12 * skin[..., None])
     blush = of_parts(buffers, FACE) * 0.0
     for x, y in (buffers.landmarks["left_eye"], buffers.landmarks["right_eye"]):
         mouth = (buffers.landmarks["mouth_left"][1] + buffers.landmarks["mouth_right"][1]) / 2

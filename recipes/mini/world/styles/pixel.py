@@ -15,7 +15,7 @@ from .eyes import face_scale, find_eyes
 from .grading import graded, side_light
 from .mouth import find_mouth
 from .simplify import clean_shapes
-from .surface import SIZE_PX, blemishes, brow_hairs, of_parts, saturated, to_srgb
+from .surface import SIZE_PX, blemishes, brow_hairs, noise, of_parts, saturated, to_srgb
 
 CELLS = 64
 PERSON_COLORS, PLACE_COLORS, COLORS = 14, 8, 24  # the last of all together
@@ -27,7 +27,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     """Material and tone of each cell, outline, features, palette; each cell 4 pixels wide."""
     buffers = clean_shapes(buffers, 4.0)
     cover = cells(buffers.alpha) > 0.5
-    person, material = painted(buffers, look.mood)
+    person, material = painted(buffers, look, rng)
     cv2.setRNGSeed(int(rng.integers(2**31)))
     grid = graded(scenery(place, look.mood), look.mood).astype(np.float32)
     colors = palette(grid[~cover], 3 if place.kind == "plain" else PLACE_COLORS)
@@ -45,10 +45,12 @@ def cells(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
 
 
-def painted(buffers: Buffers, mood: str) -> tuple[np.ndarray, np.ndarray]:
+def painted(
+    buffers: Buffers, look: Look, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The person's cells in three tones a material, (64, 64, 3), and which material each is of."""
     light = calm_light(buffers)
-    if mood == "dramatic":
+    if look.mood == "dramatic":
         light = light * side_light(buffers)
     share = np.stack([cells(of_parts(buffers, *parts)) for parts in MATERIALS])
     share[2] *= 1.4  # a thin beard is a beard
@@ -66,6 +68,8 @@ def painted(buffers: Buffers, mood: str) -> tuple[np.ndarray, np.ndarray]:
     dark, cool = material == 1, np.array([0.10, 0.10, 0.14], np.float32)
     color = np.where(dark[..., None], cool + color * (1 - cool), color)
     steps = np.where(material == 1, ranked(tone, material == 1), tone)
+    if look.texture == "curly":  # curls of two or three cells
+        steps = steps + 0.20 * dark * noise(rng, dark.shape, 1.7)
     shade = color * np.array([0.70, 0.58, 0.68], np.float32)
     deep = color * np.array([0.48, 0.38, 0.52], np.float32)
     high = np.clip(color * 1.22 + 0.05, 0, 1)
