@@ -104,9 +104,9 @@ class Batch:
 def batch_of(samples: Samples, rng: np.random.Generator, size_px: int, count: int) -> Batch:
     """Draw a batch; torch's own random numbers place the latents about their means."""
     rows = samples.choose(rng, count)
-    means = torch.stack([shard.means[size_px][i] for shard, i in rows]).float()
+    means = torch.stack([shard.means[size_px][i].float() for shard, i in rows])
     spreads = torch.stack([shard.spreads[size_px] for shard, _ in rows])[:, :, None, None]
-    parts = torch.stack([shard.parts[i] for shard, i in rows]).float().div(255)
+    parts = torch.stack([shard.parts[i].float() for shard, i in rows]).div(255)
     parts = F.avg_pool2d(parts, parts.shape[-1] // means.shape[-1])
     captions = [
         ""

@@ -38,9 +38,9 @@ class Encoded:
 
 def part_shares(parts: np.ndarray) -> torch.Tensor:
     """Labels (n, 128, 128) to the share of each of `PARTS` in a latent, (n, 10, 32, 32) uint8."""
-    labels = torch.from_numpy(np.ascontiguousarray(parts)).long()
+    labels = torch.from_numpy(np.array(parts)).long()
     planes = F.one_hot(labels, len(PARTS)).permute(0, 3, 1, 2).float()
-    return F.avg_pool2d(planes, parts.shape[-1] // CELLS).mul(255).round().byte()
+    return F.avg_pool2d(planes, parts.shape[-1] // CELLS).mul(255).round().byte().contiguous()
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def _encode(vae: Any, images: np.ndarray) -> dict[str, torch.Tensor]:
             latent = vae.encode(pictures).latent_dist
             means.append(latent.mean.half())
             spreads.append(latent.std.mean((0, 2, 3)))
-        tensors[f"mean_{side}"] = torch.cat(means)
+        tensors[f"mean_{side}"] = torch.cat(means).contiguous()
         tensors[f"spread_{side}"] = torch.stack(spreads).mean(0)
     return tensors
 
