@@ -14,11 +14,10 @@ from typing import Any
 
 import portraitlib as pl
 from portraitlib.batch.execute import Say
-from portraitlib.batch.gallery import write_json
 from portraitlib.measuring.likeness import face_points
 from portraitlib.photos.faces.find import DRAWN, PHOTOGRAPHS, encoder_for
 from portraitlib.places import installed_version, versions
-from portraitlib.portrait import check_writable
+from portraitlib.portrait import check_writable, write_json
 
 BENCH_PROMPT = "portrait of a woman, curly hair, smiling, in a forest"
 # What a process of its own runs, so that nothing is warm.

@@ -28,7 +28,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portraitlib.batch.gallery import write_json
 from portraitlib.batch.tasks import (
     EXECUTION,
     Execution,
@@ -39,7 +38,7 @@ from portraitlib.batch.tasks import (
     read_execution,
 )
 from portraitlib.places import PACKAGE, home_folder
-from portraitlib.portrait import check_writable, write_whole
+from portraitlib.portrait import check_writable, write_json, write_whole
 
 Say = Callable[[str], None]
 

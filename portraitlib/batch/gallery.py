@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from portraitlib.batch.gallery_table import SCRIPT, differing, figure_text, shown, table_of_runs
 from portraitlib.places import output_folder
-from portraitlib.portrait import Portrait, write_whole
+from portraitlib.portrait import Portrait, write_json, write_whole
 from portraitlib.settings import UsageError
 
 RESULTS = "results.json"
@@ -62,11 +62,6 @@ def read_results(folder: Path | None) -> dict[str, Any]:
         return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise UsageError(f"{folder / RESULTS}: cannot be read ({problem}); delete it") from None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all; raises UsageError if the disk refuses."""
-    write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

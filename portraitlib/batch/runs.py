@@ -30,13 +30,13 @@ from typing import Any
 
 from portraitlib.batch.engines import Engine, LocalEngine, RayEngine, WorkerLost
 from portraitlib.batch.execute import Say, clear_remains, keep_lost
-from portraitlib.batch.gallery import opening_words, read_results, write_gallery, write_json
+from portraitlib.batch.gallery import opening_words, read_results, write_gallery
 from portraitlib.batch.gallery_table import shown
 from portraitlib.batch.plan import plan_batch
 from portraitlib.batch.tasks import Execution, Task, read_execution
 from portraitlib.cost import UNKNOWN, Budget, BudgetSpent, Cost, cost_of, duration, rate_of
 from portraitlib.places import installed_version, versions
-from portraitlib.portrait import check_writable
+from portraitlib.portrait import check_writable, write_json
 from portraitlib.settings import UsageError
 from portraitlib.training.run_lock import hold_lock
 

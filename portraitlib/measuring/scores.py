@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from portraitlib.batch.gallery import write_json
 from portraitlib.measuring.result import Measurement
 from portraitlib.places import output_folder
+from portraitlib.portrait import write_json
 from portraitlib.settings import UsageError
 
 REPORT = "report.json"

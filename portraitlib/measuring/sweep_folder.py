@@ -18,12 +18,11 @@ from typing import Any
 
 from PIL import Image
 
-from portraitlib.batch.gallery import write_json
 from portraitlib.generate.calls import CALLBACKS
 from portraitlib.measuring.sweep_page import Cell, write_page
 from portraitlib.photos.pictures import content_hash
 from portraitlib.places import digest, output_folder
-from portraitlib.portrait import Portrait
+from portraitlib.portrait import Portrait, write_json
 from portraitlib.settings import Control, Sampling, UsageError
 
 SWEEP = "sweep.json"

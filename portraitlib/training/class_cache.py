@@ -19,9 +19,8 @@ from typing import Any
 
 from PIL import Image
 
-from portraitlib.batch.gallery import write_json
 from portraitlib.places import digest
-from portraitlib.portrait import Portrait, check_writable, write_whole
+from portraitlib.portrait import Portrait, check_writable, write_json, write_whole
 from portraitlib.settings import UsageError
 from portraitlib.training.class_audit import Look
 
