@@ -53,6 +53,11 @@ def folder_hash(folder: Path, *endings: str) -> str:
     )
 
 
+def page_style() -> str:
+    """The style sheet of the pages that are written, for batches and sweeps alike."""
+    return (PACKAGE / "page.css").read_text(encoding="utf-8")
+
+
 def weights_hash() -> str:
     """Hash of all weights that the package carries, with their configurations."""
     return folder_hash(PACKAGE / "mini", ".safetensors", ".json", ".txt")

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from portraitlib.batch.gallery_table import SCRIPT, differing, figure_text, shown, table_of_runs
-from portraitlib.places import output_folder
+from portraitlib.places import output_folder, page_style
 from portraitlib.portrait import Portrait, write_json, write_whole
 from portraitlib.settings import UsageError
 
@@ -72,45 +72,6 @@ def _plain(value: Any) -> Any:
 
 # --- the page ------------------------------------------------------------------------------------
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #faf8f5; --card: #fff; --ink: #26231f; --soft: #6d665e;
-  --line: #e5dfd7; --accent: #a4472f; }
-@media (prefers-color-scheme: dark) { :root { --paper: #171614; --card: #211f1c; --ink: #ece7e0;
-  --soft: #a19a90; --line: #37332e; --accent: #e79a7f; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 74rem; padding: 2.5rem 1.25rem 4rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.9rem; margin: 0; }
-h2 { font-size: 1.4rem; margin: 0 0 .3rem; }
-h3 { font-size: 1rem; font-weight: 600; margin: 1.8rem 0 .2rem; }
-p { margin: .3rem 0 .6rem; max-width: 46rem; }
-a { color: var(--accent); }
-.soft, figcaption { color: var(--soft); font-size: .87rem; }
-.prompt { font-style: italic; }
-section { border-top: 1px solid var(--line); margin-top: 2.2rem; padding-top: 1.8rem; }
-.grid { display: flex; flex-wrap: wrap; gap: .9rem; }
-figure { margin: 0; width: 11rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: 10px; overflow: hidden; }
-figure img { display: block; width: 100%; }
-figcaption { padding: .4rem .6rem .5rem; }
-img.chart { max-width: 100%; border-radius: 10px; }
-table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; }
-td { border-bottom: 1px solid var(--line); padding: .2rem 1.6rem .2rem 0; }
-td + td { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; }
-.error { color: var(--accent); overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-.wide td + td, .wide th { padding: .2rem .8rem; text-align: left; max-width: 18rem; }
-.wide th:first-child { padding-left: 0; }
-.filters { max-width: none; }
-#count { white-space: nowrap; }
-.wide button { all: unset; cursor: pointer; font-weight: 600; white-space: nowrap; }
-.wide button:focus-visible { outline: 2px solid var(--accent); }
-[aria-sort="ascending"] button::after { content: " \\2191"; }
-[aria-sort="descending"] button::after { content: " \\2193"; }
-label { display: inline-block; margin: 0 1rem .4rem 0; font-size: .92rem; }
-select { font: inherit; max-width: 16rem; }
-"""
-
 
 def write_gallery(folder: Path, report: Mapping[str, Any]) -> Path:
     """Write `index.html` for what lies in `folder`; return it.
@@ -130,7 +91,7 @@ def write_gallery(folder: Path, report: Mapping[str, Any]) -> Path:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>portraitlib: what was made</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{STYLE}</style></head><body>",
+        f"<style>{page_style()}</style></head><body>",
         f'<h1>What the notebooks made</h1><p class="soft">{escape(" · ".join(told))}</p>',
         f'<p class="error">{failed} of {len(rows)} runs failed.</p>' if failed else "",
         "<p>Every picture was drawn by a trained model; each PNG carries the recipe that makes it "

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from portraitlib.batch.gallery import STYLE
+from portraitlib.places import page_style
 from portraitlib.portrait import write_whole
 
 PAGE = "index.html"
@@ -66,7 +66,7 @@ def write_page(
         "<!doctype html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{STYLE}{OWN_STYLE}</style></head><body>",
+        f"<style>{page_style()}{OWN_STYLE}</style></head><body>",
         f'<h1>{escape(title)}</h1><p class="soft">{escape(held)}</p>',
     ]
     for chosen in product(*(varied[name] for name in sections)):
