@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.models.adapters import Adapter
     from portraitlib.models.load import Model, load_model
     from portraitlib.models.presets import PRESETS, Preset
-    from portraitlib.photos.contact_sheet import show_class_images, show_photos
+    from portraitlib.photos.contact_sheet import show_photos
     from portraitlib.photos.photo_set import Photo, PhotoSet, picture_set
     from portraitlib.photos.read import read_photos
     from portraitlib.photos.subject import subject_photos
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
         make_class_images,
         read_class_images,
     )
-    from portraitlib.training.class_set import ClassImages
+    from portraitlib.training.class_set import ClassImages, show_class_images
     from portraitlib.training.dreambooth import train_dreambooth
     from portraitlib.training.film import Film, Frame, film_strip, read_film
     from portraitlib.training.film_choice import propose
@@ -96,7 +96,7 @@ _HOMES = {
     "Measurement": "measuring.result",
     "show_grid": "show",
     "show_photos": "photos.contact_sheet",
-    "show_class_images": "photos.contact_sheet",
+    "show_class_images": "training.class_set",
     "save_results": "batch.gallery",
     "report": "batch.report",
     "Budget": "cost",

@@ -1,4 +1,4 @@
-"""All pictures of a set on one sheet: photos and class images, and what was thought of each."""
+"""All photos of a person on one sheet, and what was thought of each."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from portraitlib.sheet import (
     wrapped,
     write,
 )
-from portraitlib.show import show_grid
 
 if TYPE_CHECKING:
     from portraitlib.photos.read import Photo, PhotoSet
-    from portraitlib.training.class_set import ClassImages
 
 # Of each status: the colour of the square, and of the words.
 COLOURS = {"used": "#3f8f55", "used with a warning": "#c98a12", "left out": "#c0392b"}
@@ -68,36 +66,8 @@ def show_photos(photos: PhotoSet, columns: int = 4, *, width_px: int = WIDTH_PX)
     return figure
 
 
-def show_class_images(
-    class_images: ClassImages, columns: int = 10, *, width_px: int = WIDTH_PX
-) -> Picture:
-    """Draw the class images, and after them those that were dropped, greyed, with the reason.
-
-    `width_px` is the widest that the figure may be. Raises UsageError for fewer than 1 column.
-    """
-    dropped = [item for item in class_images.dropped if item.image]
-    pictures = [*class_images, *(_struck(item.image) for item in dropped if item.image)]
-    titles = [""] * len(class_images) + [item.kind for item in dropped]
-    return show_grid(
-        pictures,
-        columns,
-        titles if dropped else None,
-        title=class_images.summary,
-        width_px=width_px,
-    )
-
-
-def _struck(image: Image.Image) -> Image.Image:
-    """A picture that was not taken, greyed in a red frame."""
-    picture = _greyed(image)
-    width = max(2, image.width // 48)
-    ImageDraw.Draw(picture).rectangle(
-        (0, 0, image.width - 1, image.height - 1), outline=COLOURS["left out"], width=width
-    )
-    return picture
-
-
-def _greyed(image: Image.Image) -> Image.Image:
+def greyed(image: Image.Image) -> Image.Image:
+    """A picture that was not taken, without its colours."""
     return ImageEnhance.Brightness(ImageEnhance.Color(image).enhance(0.2)).enhance(0.7)
 
 
@@ -123,7 +93,7 @@ def _marked(photo: Photo, side: int) -> Image.Image:
     size = tuple(max(1, round(length * factor)) for length in photo.original_size)
     picture = photo.preview.resize((size[0], size[1]), Image.Resampling.LANCZOS)
     if photo.refusals:
-        picture = _greyed(picture)
+        picture = greyed(picture)
     pen = ImageDraw.Draw(picture)
     for number, face in enumerate(photo.faces, 1):
         box = [value * factor for value in face.box]

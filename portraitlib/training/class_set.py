@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from portraitlib.photos.contact_sheet import COLOURS, greyed
 from portraitlib.photos.photo_set import Report
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import digest
+from portraitlib.sheet import WIDTH_PX, Picture
+from portraitlib.show import show_grid
 
 
 @dataclass(frozen=True)
@@ -127,3 +130,32 @@ def count_kinds(dropped: Sequence[Dropped]) -> str:
     """Why pictures were dropped, such as "2 no face, 1 repeated"."""
     kinds = [item.kind for item in dropped]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+
+
+def show_class_images(
+    class_images: ClassImages, columns: int = 10, *, width_px: int = WIDTH_PX
+) -> Picture:
+    """Draw the class images, and after them those that were dropped, greyed, with the reason.
+
+    `width_px` is the widest that the figure may be. Raises UsageError for fewer than 1 column.
+    """
+    dropped = [item for item in class_images.dropped if item.image]
+    pictures = [*class_images, *(_struck(item.image) for item in dropped if item.image)]
+    titles = [""] * len(class_images) + [item.kind for item in dropped]
+    return show_grid(
+        pictures,
+        columns,
+        titles if dropped else None,
+        title=class_images.summary,
+        width_px=width_px,
+    )
+
+
+def _struck(image: Image.Image) -> Image.Image:
+    """A picture that was not taken, greyed in a red frame."""
+    picture = greyed(image)
+    width = max(2, image.width // 48)
+    ImageDraw.Draw(picture).rectangle(
+        (0, 0, image.width - 1, image.height - 1), outline=COLOURS["left out"], width=width
+    )
+    return picture
