@@ -81,8 +81,8 @@ def imported(name: str) -> set[str]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-            facade = "portraitlib" in found and name != "cli"
+            found |= (names := {alias.name for alias in node.names})
+            facade = "portraitlib" in names and name != "cli"
             assert not facade, f"{name}, line {node.lineno}: import the module that you mean"
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{name}, line {node.lineno}: write the whole name"

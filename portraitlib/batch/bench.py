@@ -12,12 +12,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import portraitlib as pl
 from portraitlib.batch.execute import Say
+from portraitlib.generate.conditions import Condition, canny
+from portraitlib.generate.control import control_to_image
+from portraitlib.generate.images import text_to_image
 from portraitlib.measuring.likeness import face_points
+from portraitlib.models.load import Model, load_model
 from portraitlib.photos.faces.find import DRAWN, PHOTOGRAPHS, encoder_for
 from portraitlib.places import installed_version, versions
-from portraitlib.portrait import check_writable, write_json
+from portraitlib.portrait import Portrait, check_writable, write_json
+from portraitlib.settings import Sampling
 
 BENCH_PROMPT = "portrait of a woman, curly hair, smiling, in a forest"
 # What a process of its own runs, so that nothing is warm.
@@ -31,7 +35,7 @@ pl.text_to_image(model, {prompt!r}, pl.Sampling(num_inference_steps=25))
 def time_model(name: str, output: Path, say: Say) -> None:
     """Time what a user of the model waits for; tell each figure, write all to `output` as JSON."""
     check_writable(output.absolute().parent)
-    model = pl.load_model(name)
+    model = load_model(name)
     say(f"{model}, {os.cpu_count()} processors")
     rows = _time_pictures(model, name, say)
     record: dict[str, Any] = {
@@ -47,7 +51,7 @@ def time_model(name: str, output: Path, say: Say) -> None:
     say(f"written to {output}")
 
 
-def _time_pictures(model: pl.Model, name: str, say: Say) -> dict[str, float]:
+def _time_pictures(model: Model, name: str, say: Say) -> dict[str, float]:
     """What is timed -> seconds; each is told as it is known.  name: by which a process loads it."""
     rows: dict[str, float] = {}
 
@@ -55,13 +59,13 @@ def _time_pictures(model: pl.Model, name: str, say: Say) -> dict[str, float]:
         rows[name] = round(seconds, 4)
         say(f"  {name:<44}{seconds:9.3f} s")
 
-    def draw(count: int) -> list[pl.Portrait]:
-        sampling = pl.Sampling(num_images=count, num_inference_steps=25)
-        return pl.text_to_image(model, BENCH_PROMPT, sampling)
+    def draw(count: int) -> list[Portrait]:
+        sampling = Sampling(num_images=count, num_inference_steps=25)
+        return text_to_image(model, BENCH_PROMPT, sampling)
 
-    def control(edges: pl.Condition) -> list[pl.Portrait]:
-        sampling = pl.Sampling(num_inference_steps=25)
-        return pl.control_to_image(model, edges, BENCH_PROMPT, sampling)
+    def control(edges: Condition) -> list[Portrait]:
+        sampling = Sampling(num_inference_steps=25)
+        return control_to_image(model, edges, BENCH_PROMPT, sampling)
 
     row("import portraitlib", _process_s("import portraitlib") - _process_s("pass"))
     first = FIRST_PICTURE.format(model=name, prompt=BENCH_PROMPT)
@@ -70,7 +74,7 @@ def _time_pictures(model: pl.Model, name: str, say: Say) -> dict[str, float]:
     row("one picture, 25 steps", _median_s(lambda: draw(1), 3))
     row("a batch of 8, 25 steps", _median_s(lambda: draw(8), 2))
     if model.preset.controlnet_source:
-        edges = pl.canny(draw(1)[0], size_px=model.preset.size_px)
+        edges = canny(draw(1)[0], size_px=model.preset.size_px)
         control(edges)  # warm up
         row("one picture along edges, 25 steps", _median_s(lambda: control(edges), 3))
     if encoder := encoder_for(DRAWN if model.preset.words else PHOTOGRAPHS):

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import portraitlib as pl
 from portraitlib.cost import BudgetSpent
+from portraitlib.generate.progress import print_progress
+from portraitlib.photos.photo_set import PhotoSet
+from portraitlib.photos.read import read_photos
+from portraitlib.photos.subject import subject_photos
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 from portraitlib.training.file import (
@@ -23,6 +26,10 @@ from portraitlib.training.file import (
     read_training_file,
 )
 
+if TYPE_CHECKING:
+    from portraitlib.models.adapters import Adapter
+    from portraitlib.training.class_set import ClassImages
+
 Say = Callable[[str], None]
 
 
@@ -32,10 +39,13 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
     Several processes, of `accelerate launch`, train together; the first alone speaks.
     Raises UsageError, and KeyboardInterrupt and BudgetSpent with words that tell how to go on.
     """
+    from portraitlib.models.load import load_model
+    from portraitlib.training.dreambooth import train_dreambooth
+
     main = int(os.environ.get("RANK", 0)) == 0
     say = say if main else _silent
     check_writable(asked.out)
-    model = pl.load_model(asked.model)
+    model = load_model(asked.model)
     say(f"model: {model}")
     photos, held_out = _photos(asked, model)
     say(f"photos: {photos.summary}" + (f"; {len(held_out)} held out" if held_out else ""))
@@ -44,7 +54,7 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
     watch = _film(asked, photos, held_out)
     say(f"training in {asked.out}")
     try:
-        adapter = pl.train_dreambooth(
+        adapter = train_dreambooth(
             model,
             photos,
             asked.dreambooth,
@@ -53,7 +63,7 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
             watch=watch,
             watch_every=asked.film["every"] if asked.film else 100,
             trackers=asked.trackers,
-            on_step=pl.print_progress() if main else None,
+            on_step=print_progress() if main else None,
             budget=asked.budget,
         )
     except KeyboardInterrupt as stopped:
@@ -77,15 +87,15 @@ def _silent(line: str) -> None:
     """Say nothing: another process does."""
 
 
-def _photos(asked: TrainingFile, model: Any) -> tuple[pl.PhotoSet, pl.PhotoSet | None]:
+def _photos(asked: TrainingFile, model: Any) -> tuple[PhotoSet, PhotoSet | None]:
     """The photos to train on, and those to measure with."""
     size_px, identifier = model.preset.size_px, asked.identifier
     count = asked.film["held_out"] if asked.film else 0
     if asked.photos == SUBJECT:
         drawn = {"size_px": size_px, "identifier": identifier}
-        others = pl.subject_photos(held_out=True, **drawn) if count else None
-        return pl.subject_photos(**drawn), others
-    photos = pl.read_photos(
+        others = subject_photos(held_out=True, **drawn) if count else None
+        return subject_photos(**drawn), others
+    photos = read_photos(
         asked.photos, size_px=size_px, identifier=identifier, caption=asked.caption
     )
     if not count:
@@ -96,7 +106,7 @@ def _photos(asked: TrainingFile, model: Any) -> tuple[pl.PhotoSet, pl.PhotoSet |
         raise UsageError(f"{asked.path}: [film] held_out: {problem}") from None
 
 
-def _check(asked: TrainingFile, model: Any, photos: pl.PhotoSet) -> None:
+def _check(asked: TrainingFile, model: Any, photos: PhotoSet) -> None:
     """Refuse what cannot be trained with before class images are drawn, which takes long."""
     from portraitlib.training.check import check_training
 
@@ -108,19 +118,23 @@ def _check(asked: TrainingFile, model: Any, photos: pl.PhotoSet) -> None:
         check_training(model, photos, settings, None)
 
 
-def _class_images(asked: TrainingFile, model: Any, say: Say) -> pl.ClassImages | None:
+def _class_images(asked: TrainingFile, model: Any, say: Say) -> ClassImages | None:
+    from portraitlib.training.class_images import (
+        class_images_cost,
+        make_class_images,
+        read_class_images,
+    )
+
     wanted = asked.class_images
     if wanted is None:
         return None
     if wanted["folder"]:
-        classes = pl.read_class_images(wanted["folder"], wanted["prompt"], model.preset.size_px)
+        classes = read_class_images(wanted["folder"], wanted["prompt"], model.preset.size_px)
     else:
         with _first_alone(model):
-            say(f"{pl.class_images_cost(model, wanted['prompt'], wanted['count'])}")
-            on_step = None if say is _silent else pl.print_progress("class images")
-            classes = pl.make_class_images(
-                model, wanted["prompt"], wanted["count"], on_step=on_step
-            )
+            say(f"{class_images_cost(model, wanted['prompt'], wanted['count'])}")
+            on_step = None if say is _silent else print_progress("class images")
+            classes = make_class_images(model, wanted["prompt"], wanted["count"], on_step=on_step)
     say(f"class images: {classes.summary}")
     return classes
 
@@ -134,26 +148,32 @@ def _first_alone(model: Any) -> AbstractContextManager[Any]:
     return PartialState(cpu=model.device.type == "cpu").main_process_first()
 
 
-def _film(asked: TrainingFile, photos: pl.PhotoSet, held_out: pl.PhotoSet | None) -> Any:
+def _film(asked: TrainingFile, photos: PhotoSet, held_out: PhotoSet | None) -> Any:
     if asked.film is None:
         return None
+    from portraitlib.training.film import film_strip
+
     of_class = asked.class_images["prompt"] if asked.class_images else asked.dreambooth.class_prompt
     prompt = asked.film["prompt"] or asked.dreambooth.instance_prompt or photos.captions[0]
-    return pl.film_strip(prompt, held_out, class_prompt=asked.film["class_prompt"] or of_class)
+    return film_strip(prompt, held_out, class_prompt=asked.film["class_prompt"] or of_class)
 
 
 # --- the end -------------------------------------------------------------------------------------
 
 
-def _finish(asked: TrainingFile, model: Any, adapter: pl.Adapter, say: Say) -> None:
+def _finish(asked: TrainingFile, model: Any, adapter: Adapter, say: Say) -> None:
     """Say which step to take and why, write it in both forms, and say how to use it."""
     if asked.film:
-        film = pl.read_film(asked.out)
-        pl.show_film(film).savefig(asked.out / "film.png")
-        pl.show_training(film).savefig(asked.out / "curves.png")
+        from portraitlib.training.film import read_film
+        from portraitlib.training.film_choice import propose
+        from portraitlib.training.film_sheet import show_film, show_training
+
+        film = read_film(asked.out)
+        show_film(film).savefig(asked.out / "film.png")
+        show_training(film).savefig(asked.out / "curves.png")
         say(f"film: {asked.out / 'film.png'}, curves: {asked.out / 'curves.png'}")
         if asked.film["held_out"]:
-            chosen = pl.propose(film)
+            chosen = propose(film)
             say(f"proposed: {chosen.reason}")
             adapter = chosen.adapter
     name = adapter.identifier

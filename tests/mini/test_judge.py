@@ -213,7 +213,7 @@ def test_the_judge_is_small_and_safe():
 
 
 def test_a_missing_judge_is_said_in_one_line(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"no judge here; run python -m"):
+    with pytest.raises(FileNotFoundError, match=r"no judge here; install the package again"):
         load_judge(tmp_path)
 
 
