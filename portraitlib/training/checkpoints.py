@@ -204,7 +204,7 @@ def _write(
     """Write a checkpoint beside `target`, the manifest last, then rename it."""
     part = target.parent / f".{target.name}.part"
     aside = target.parent / f".{target.name}.old"
-    _remove(part)
+    shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
         save_file(_storable(tensors), part / TENSORS)
@@ -217,15 +217,15 @@ def _write(
         _seal(part / MANIFEST)
         _sync_folder(part)
         if target.exists():
-            _remove(aside)
+            shutil.rmtree(aside, ignore_errors=True)
             os.rename(target, aside)  # no folder takes the place of a full one in one go
         os.rename(part, target)
         _sync_folder(target.parent)
     finally:
         if aside.exists() and not target.exists():
             os.rename(aside, target)
-        _remove(part)
-        _remove(aside)
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _storable(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -275,11 +275,7 @@ def _sweep(folder: Path, step: int, keep: int, kept: Collection[int]) -> None:
                 os.rename(_place(folder, each), folder / f".step-{each:06d}.gone")
     for ending in ("part", "old", "gone"):
         for remains in folder.glob(f".step-*.{ending}"):
-            _remove(remains)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(remains, ignore_errors=True)
 
 
 # --- loading -------------------------------------------------------------------------------------
