@@ -59,8 +59,8 @@ def page_style() -> str:
 
 
 def weights_hash() -> str:
-    """Hash of all weights that the package carries, with their configurations."""
-    return folder_hash(PACKAGE / "mini", ".safetensors", ".json", ".txt")
+    """Hash of all weights and pictures that the package carries, with their configurations."""
+    return folder_hash(PACKAGE / "mini", ".safetensors", ".json", ".txt", ".npz", ".png")
 
 
 def versions() -> dict[str, str | None]:
