@@ -33,7 +33,7 @@ class Model:
 
     pipeline: the diffusers StableDiffusionXLPipeline.
     revision: commit of the hub, or hash of a local folder's files.
-    prompts, pictures: what was encoded last, filled by `prompts` and `generate`.
+    prompts, pictures: what was encoded last, filled by `generate`.
     ready_pictures: what was cut and resized last, filled by `generate`.
     controlnets: those that were loaded for it, filled by `controlnets`.
     adapters: what was added to it, each with its scale. base: the model before that, or None.

@@ -1,6 +1,6 @@
 """Any picture as the square that a model starts from.
 
-It becomes plain by the rules of `photo_files` (upright, sRGB, 8 bits, on white) and is then cut to
+It becomes plain by the rules of `files` (upright, sRGB, 8 bits, on white) and is then cut to
 a square about the head, at the model's size. What is ready already stays as it is.
 """
 

@@ -1,7 +1,7 @@
 """A folder of photos -> a `PhotoSet`: upright, private, cropped about the head, and audited.
 
-What happens to a file's pixels is in `photo_files`, the square in `photo_crop`, what counts as a
-good photo in `photo_audit`, and who finds faces in `faces`.
+What happens to a file's pixels is in `files`, the square in `crop`, what counts as a
+good photo in `audit`, and who finds faces in `faces`.
 """
 
 from __future__ import annotations

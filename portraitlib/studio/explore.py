@@ -1,7 +1,7 @@
 """Sliders for a notebook: change a setting, press the button, look. Only notebooks import this.
 
 `explore` has the settings of one function; `open_studio` is the whole series as an app, which
-`studio_app` puts together. Works with ipywidgets 7.7 and 8.
+`app` puts together. Works with ipywidgets 7.7 and 8.
 """
 
 from __future__ import annotations

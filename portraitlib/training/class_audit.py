@@ -66,7 +66,7 @@ def fault_of(look: Look, kept: Mapping[str, Look], allow_no_face: bool) -> tuple
 
 
 def _hashes(look: Look) -> dict[str, np.ndarray]:
-    """The hash in the form of `photo_audit`: a class image is whole and a crop at once."""
+    """The hash in the form of `photos.audit`: a class image is whole and a crop at once."""
     packed = np.frombuffer(bytes.fromhex(look.hash), np.uint8)
     bits = np.unpackbits(packed).astype(bool).reshape(HASH_SIDE, HASH_SIDE)
     return dict.fromkeys(DUPLICATE_BITS, bits)

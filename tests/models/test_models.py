@@ -187,7 +187,7 @@ portrait, = pl.text_to_image(model, "a man", pl.Sampling(num_inference_steps=1, 
 print(model.revision, portrait.recipe["vae"], portrait.image.size, model.pipeline.watermark)
 """
 FETCH = """
-from portraitlib import model_files
+from portraitlib.models import files as model_files
 from portraitlib.settings import UsageError
 parts = ("unet", "vae")
 try:

@@ -196,7 +196,7 @@ def test_what_was_drawn_before_it_was_broken_off_is_used(mini, tmp_path, monkeyp
 TWICE = f"""
 import sys
 import portraitlib as pl
-from portraitlib import class_images
+from portraitlib.training import class_images
 class_images.most_images = lambda arguments: 2
 model = pl.load_model("mini", device="cpu")
 sampling = pl.Sampling(num_inference_steps=8)

@@ -92,7 +92,7 @@ def test_a_training_killed_at_twenty_moments_ends_with_the_very_weights(tmp_path
 SHARED = (
     WHAT
     + """
-from portraitlib import training_step
+from portraitlib.training import step as training_step
 settings = pl.DreamBooth(max_train_steps=3, train_batch_size=2, layers="attention", rank=4)
 held = replace(settings, class_prompt="portrait of a man")
 rank, several = int(os.environ.get("RANK", 0)), "WORLD_SIZE" in os.environ

@@ -19,7 +19,7 @@ from PIL import Image
 from portraitlib.models.files import fetch_file
 from portraitlib.photos.faces.face import Face, aside
 
-# The people of `faces_dlib.photographed_strangers`: none of them exists, CC0-1.0.
+# The people of `by_dlib.photographed_strangers`: none of them exists, CC0-1.0.
 STRANGERS = Path(__file__).parent / "strangers.jpg"
 STRANGER_PX = 128  # side of a face on that sheet, read from left to right and top to bottom
 LEAST_SCORE = 0.7
