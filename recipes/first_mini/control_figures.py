@@ -225,8 +225,7 @@ def measure_control(model: Any, count: int = PEOPLE) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     from portraitlib.models.load import load_model
 
-    from .card import write_card
-    from .face_figures import PICTURES
+    from .card import PICTURES, write_card
 
     parser = argparse.ArgumentParser(prog="python -m recipes.first_mini.control_figures")
     parser.description = (__doc__ or "").split("\n")[0]

@@ -8,6 +8,8 @@ that prompt fidelity is compared with; some minutes on one core. The same pixels
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from portraitlib.mini import asked, strangers
@@ -34,7 +36,8 @@ def write_subject_files() -> None:
     for held_out in (False, True):
         for name, image in draw_shots(held_out):
             image.save(HOME / name, optimize=True)
-    for style, changed in (*((style, {}) for style in STYLES), *CARICATURES):
+    plain: list[tuple[str, dict[str, Any]]] = [(style, {}) for style in STYLES]
+    for style, changed in (*plain, *CARICATURES):
         name = portrait_name(style, changed)
         draw_portrait(style, **changed).save(HOME / f"{name}.png", optimize=True)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from portraitlib.mini.judge import LANDMARKS
+
 from . import features, scenes
 from .canvas import OVERSAMPLING, Canvas
 from .face import landmarks, measure_face
@@ -19,7 +21,6 @@ from .people import Person, Shot, random_person, random_shot
 from .styles import STYLE_TABLE, Style, finish
 
 FACE_AT = (0.5, 0.465)  # where the middle of the face is in a centred picture
-LANDMARKS = ("left eye", "right eye", "nose", "mouth", "hair", "chin")
 
 
 @dataclass(frozen=True)
