@@ -1,6 +1,7 @@
 """Trains the judge of the embedded world on drawn portraits, examines it and passes it on.
 
     python -m recipes.first_mini.judge --state runs/mini
+
 draws portraits, trains the judge and writes weights, limits and exam to `weights_judge`; with
 `--figures FOLDER` it measures that pipeline instead.
 """
