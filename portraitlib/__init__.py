@@ -7,42 +7,44 @@ is fetched from its module when it is first used.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
-    from portraitlib.adapters import Adapter
-    from portraitlib.class_images import class_images_cost, make_class_images, read_class_images
-    from portraitlib.class_set import ClassImages
-    from portraitlib.conditions import Condition, canny, make_condition
-    from portraitlib.contact_sheet import show_class_images, show_photos
-    from portraitlib.control import control_to_image, control_to_image_variants
-    from portraitlib.controlnets import load_controlnet
+    from portraitlib.batch.gallery import save_results
+    from portraitlib.batch.report import report
     from portraitlib.cost import Budget, BudgetSpent, Meter
-    from portraitlib.dreambooth import train_dreambooth
-    from portraitlib.film import Film, Frame, film_strip, read_film
-    from portraitlib.film_choice import propose
-    from portraitlib.film_sheet import show_film, show_training
-    from portraitlib.gallery import save_results
-    from portraitlib.generate import image_to_image, text_to_image
-    from portraitlib.measure import measure
-    from portraitlib.measurement import Measurement
-    from portraitlib.models import Model, load_model
-    from portraitlib.photo_set import Photo, PhotoSet, picture_set
-    from portraitlib.photos import read_photos
+    from portraitlib.generate.conditions import Condition, canny, make_condition
+    from portraitlib.generate.control import control_to_image, control_to_image_variants
+    from portraitlib.generate.controlnets import load_controlnet
+    from portraitlib.generate.images import image_to_image, text_to_image
+    from portraitlib.generate.inpaint import inpaint
+    from portraitlib.generate.progress import print_progress
+    from portraitlib.generate.regions import select_region
+    from portraitlib.generate.rerun import rerun
+    from portraitlib.measuring.measure import measure
+    from portraitlib.measuring.result import Measurement
+    from portraitlib.measuring.sweep import SweepTable, sweep
+    from portraitlib.models.adapters import Adapter
+    from portraitlib.models.load import Model, load_model
+    from portraitlib.models.presets import PRESETS, Preset
+    from portraitlib.photos.contact_sheet import show_photos
+    from portraitlib.photos.photo_set import Photo, PhotoSet, picture_set
+    from portraitlib.photos.read import read_photos
+    from portraitlib.photos.subject import subject_photos
     from portraitlib.portrait import Portrait
-    from portraitlib.presets import PRESETS, Preset
-    from portraitlib.progress import print_progress
-    from portraitlib.regions import select_region
-    from portraitlib.report import report
-    from portraitlib.rerun import rerun
-    from portraitlib.retouch import inpaint
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
     from portraitlib.show import show_grid
-    from portraitlib.subject import subject_photos
-    from portraitlib.sweep import SweepTable, sweep
-    from portraitlib.training_meter import Progress
+    from portraitlib.training.class_images import (
+        class_images_cost,
+        make_class_images,
+        read_class_images,
+    )
+    from portraitlib.training.class_set import ClassImages, show_class_images
+    from portraitlib.training.dreambooth import train_dreambooth
+    from portraitlib.training.film import Film, Frame, film_strip, read_film
+    from portraitlib.training.film_choice import propose
+    from portraitlib.training.film_sheet import show_film, show_training
+    from portraitlib.training.meter import Progress
 
     __version__: str
 
@@ -51,52 +53,52 @@ _HOMES = {
     "UsageError": "settings",
     "Control": "settings",
     "DreamBooth": "settings",
-    "train_dreambooth": "dreambooth",
-    "Progress": "training_meter",
-    "film_strip": "film",
-    "read_film": "film",
-    "propose": "film_choice",
-    "show_film": "film_sheet",
-    "show_training": "film_sheet",
-    "Film": "film",
-    "Frame": "film",
+    "train_dreambooth": "training.dreambooth",
+    "Progress": "training.meter",
+    "film_strip": "training.film",
+    "read_film": "training.film",
+    "propose": "training.film_choice",
+    "show_film": "training.film_sheet",
+    "show_training": "training.film_sheet",
+    "Film": "training.film",
+    "Frame": "training.film",
     "Sampling": "settings",
     "Portrait": "portrait",
-    "Photo": "photo_set",
-    "PhotoSet": "photo_set",
-    "picture_set": "photo_set",
-    "read_photos": "photos",
-    "subject_photos": "subject",
-    "PRESETS": "presets",
-    "Preset": "presets",
-    "Adapter": "adapters",
-    "Model": "models",
-    "load_model": "models",
-    "text_to_image": "generate",
-    "image_to_image": "generate",
-    "ClassImages": "class_set",
-    "make_class_images": "class_images",
-    "read_class_images": "class_images",
-    "class_images_cost": "class_images",
-    "Condition": "conditions",
-    "canny": "conditions",
-    "make_condition": "conditions",
-    "control_to_image": "control",
-    "control_to_image_variants": "control",
-    "load_controlnet": "controlnets",
-    "select_region": "regions",
-    "inpaint": "retouch",
-    "print_progress": "progress",
-    "rerun": "rerun",
-    "sweep": "sweep",
-    "SweepTable": "sweep",
-    "measure": "measure",
-    "Measurement": "measurement",
+    "Photo": "photos.photo_set",
+    "PhotoSet": "photos.photo_set",
+    "picture_set": "photos.photo_set",
+    "read_photos": "photos.read",
+    "subject_photos": "photos.subject",
+    "PRESETS": "models.presets",
+    "Preset": "models.presets",
+    "Adapter": "models.adapters",
+    "Model": "models.load",
+    "load_model": "models.load",
+    "text_to_image": "generate.images",
+    "image_to_image": "generate.images",
+    "ClassImages": "training.class_set",
+    "make_class_images": "training.class_images",
+    "read_class_images": "training.class_images",
+    "class_images_cost": "training.class_images",
+    "Condition": "generate.conditions",
+    "canny": "generate.conditions",
+    "make_condition": "generate.conditions",
+    "control_to_image": "generate.control",
+    "control_to_image_variants": "generate.control",
+    "load_controlnet": "generate.controlnets",
+    "select_region": "generate.regions",
+    "inpaint": "generate.inpaint",
+    "print_progress": "generate.progress",
+    "rerun": "generate.rerun",
+    "sweep": "measuring.sweep",
+    "SweepTable": "measuring.sweep",
+    "measure": "measuring.measure",
+    "Measurement": "measuring.result",
     "show_grid": "show",
-    "show_photos": "contact_sheet",
-    "show_class_images": "contact_sheet",
-    "save_results": "gallery",
-    "report": "report",
+    "show_photos": "photos.contact_sheet",
+    "show_class_images": "training.class_set",
+    "save_results": "batch.gallery",
+    "report": "batch.report",
     "Budget": "cost",
     "BudgetSpent": "cost",
     "Meter": "cost",
@@ -176,18 +178,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps `portraitlib.sweep` the function after `import portraitlib.sweep`, the module.
-
-    Python sets an imported submodule as an attribute of its package, which would hide an
-    exported function of the same name.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

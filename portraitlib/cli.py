@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         return _complain(str(stopped) or "stopped; nothing half made was kept", 130)
     except RuntimeError as problem:
+        from portraitlib.batch.execute import NotebookFailed
         from portraitlib.cost import BudgetSpent
-        from portraitlib.execution import NotebookFailed
 
         if isinstance(problem, BudgetSpent):
             return _complain(str(problem), 3)
@@ -234,8 +234,8 @@ def _photos(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     """Train, or write a settings file to train with."""
-    from portraitlib.training_command import changed, train_from_file, write_plan
-    from portraitlib.training_file import example_file, read_training_file
+    from portraitlib.training.command import changed, train_from_file, write_plan
+    from portraitlib.training.file import example_file, read_training_file
 
     if chosen.example:
         print(example_file(model=chosen.model), end="")
@@ -258,15 +258,15 @@ def _free_name(folder: Path, prompt: str, seed: int) -> Path:
 
 
 def _demo(chosen: argparse.Namespace) -> None:
-    from portraitlib.batch import demo
+    from portraitlib.batch.series import demo
 
     demo(chosen.output, say=_say)
 
 
 def _batch(chosen: argparse.Namespace) -> None:
     """Run, and say what came of it; what failed or was not run makes the exit code."""
-    from portraitlib.batch import NotebookFailed, run_batch
-    from portraitlib.batch_plan import split_name
+    from portraitlib.batch.plan import split_name
+    from portraitlib.batch.series import NotebookFailed, run_batch
     from portraitlib.cost import Budget, BudgetSpent
 
     parameters: dict[str, str] = {}
@@ -312,7 +312,7 @@ def _expand(names: Sequence[str]) -> list[str]:
 
 
 def _notebooks(chosen: argparse.Namespace) -> None:
-    from portraitlib.batch import refresh_notebooks
+    from portraitlib.batch.series import refresh_notebooks
 
     refresh_notebooks(chosen.names, force=chosen.force, say=_say)
 
@@ -322,7 +322,7 @@ def _say(line: str) -> None:
 
 
 def _bench(chosen: argparse.Namespace) -> None:
-    from portraitlib.bench import time_model
+    from portraitlib.batch.bench import time_model
 
     time_model(chosen.model, Path(chosen.output).expanduser(), _say)
 

@@ -143,6 +143,11 @@ def write_whole(target: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all; raises UsageError if the disk refuses."""
+    write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
 @contextmanager
 def whole_file(target: Path) -> Iterator[BinaryIO]:
     """A file beside `target` to write to, renamed at the end: readers see the old one or the new.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
-    from portraitlib.sweep import SweepTable
+    from portraitlib.measuring.sweep import SweepTable
 
 Shown: TypeAlias = Portrait | Image.Image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -16,10 +17,14 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
+# How the embedded world draws is no part of the package, but of the repository.
+sys.path.insert(0, str(Path(__file__).parent.parent))
 # No test reaches for the network; set before any library reads it.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A shell has what it starts in the background ignore Ctrl-C; tests that press it want it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ("hubs", "sdxl_keys")  # their fixtures
 
 PARAMETERS = """\
 seed: int = 90  # picks the colour, 0 to 255
@@ -44,24 +49,11 @@ def mini():
     return pl.load_model("mini", device="cpu")
 
 
-def write_controlnet(folder: Path, unet, seed: int) -> Path:
-    """A ControlNet that does something: seeded numbers where training would begin from zeros."""
-    import torch
-
-    from portraitlib.mini.controlnet import new_controlnet
-
-    controlnet = new_controlnet(unet)
-    generator = torch.Generator().manual_seed(seed)
-    for name, weights in controlnet.named_parameters():
-        if name.startswith(("controlnet_", "controlnet_cond_embedding.conv_out")):
-            weights.data = 0.1 * torch.randn(weights.shape, generator=generator)
-    controlnet.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def controlnets(mini, tmp_path_factory) -> list[Path]:
     """The folders of two ControlNets that differ."""
+    from steering import write_controlnet
+
     home = tmp_path_factory.mktemp("controlnets")
     return [write_controlnet(home / str(seed), mini.pipeline.unet, seed) for seed in (1, 2)]
 
@@ -167,10 +159,10 @@ def three_photos():
 @pytest.fixture(scope="session")
 def two_men():
     """Two class images, drawn by the world and not by a model."""
-    from portraitlib.class_set import ClassImages
-    from portraitlib.subject import subject_photos
+    from portraitlib.training.class_set import ClassImages
+    from recipes.first_mini.subject import photos_of
 
-    others = [subject_photos(seed=seed).images[0] for seed in (5, 6)]
+    others = [photos_of(seed).images[0] for seed in (5, 6)]
     return ClassImages("portrait of a man", tuple(others), 96)
 
 

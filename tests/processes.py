@@ -17,7 +17,8 @@ def run_python(code: str, *arguments: str, launcher: tuple[str, ...] = (), **env
     """Run code, or what a launcher launches, on one thread; it can import what is beside this."""
     command = [sys.executable, *launcher]
     command += [*arguments] if launcher else ["-c", code, *arguments]
-    beside = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    here = Path(__file__).parent
+    beside = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
     limits = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     limits["PYTHONPATH"] = os.pathsep.join(filter(None, beside))
     return subprocess.run(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from test_generate import PROMPT, QUICK, pixels
+from drawing import PROMPT, QUICK, pixels
 
 import portraitlib as pl
 

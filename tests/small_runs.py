@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from portraitlib.checkpoints import open_run, save_checkpoint
+from portraitlib.training.checkpoints import open_run, save_checkpoint
 
 SMALL = """\
 model = "mini"

@@ -20,11 +20,11 @@ import pytest
 from packaging.requirements import Requirement
 
 import portraitlib as pl
-from portraitlib import address, execution
-from portraitlib import colab as ours
-from portraitlib.checkpoints import list_checkpoints
-from portraitlib.repository import repository_address
-from portraitlib.scores import read_scores, write_scores
+from portraitlib import places
+from portraitlib.batch import execute
+from portraitlib.batch.repository import repository_address
+from portraitlib.measuring.scores import read_scores, write_scores
+from portraitlib.training.checkpoints import list_checkpoints
 
 ROOT = Path(__file__).parent.parent
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -46,9 +46,9 @@ def content(tmp_path, monkeypatch) -> Path:
         importlib.import_module(f"google.colab.{name}")
     content = tmp_path / "content"
     content.mkdir()
-    monkeypatch.setattr(ours, "CONTENT", content)
-    monkeypatch.setattr(ours, "DRIVE", content / "drive" / "MyDrive")
-    monkeypatch.setattr(address, "_TOLD", set())
+    monkeypatch.setattr(places, "CONTENT", content)
+    monkeypatch.setattr(places, "DRIVE", content / "drive" / "MyDrive")
+    monkeypatch.setattr(places, "_TOLD", set())
     monkeypatch.delenv("PORTRAITLIB_CACHE", raising=False)
     monkeypatch.chdir(content)
     yield content
@@ -68,36 +68,36 @@ def drive(content) -> Path:
 
 def test_elsewhere_nothing_goes_to_drive(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("PORTRAITLIB_CACHE", raising=False)
-    monkeypatch.setattr(ours, "CONTENT", tmp_path)
-    monkeypatch.setattr(ours, "DRIVE", tmp_path)  # a folder that is there
+    monkeypatch.setattr(places, "CONTENT", tmp_path)
+    monkeypatch.setattr(places, "DRIVE", tmp_path)  # a folder that is there
     monkeypatch.chdir(tmp_path)
-    assert address.cache_folder("training") == ROOT / "runs/training"
-    assert address.output_folder("runs/x") == Path("runs/x")
+    assert places.cache_folder("training") == ROOT / "runs/training"
+    assert places.output_folder("runs/x") == Path("runs/x")
     assert capsys.readouterr().out == ""
 
 
 def test_in_colab_without_drive_results_are_beside_the_notebook(content):
-    assert address.output_folder("runs/x") == Path("runs/x")
-    assert address.home_folder() == address.project_folder()
+    assert places.output_folder("runs/x") == Path("runs/x")
+    assert places.home_folder() == places.project_folder()
 
 
 def test_with_drive_mounted_what_is_made_goes_there_and_that_is_said_once(drive, capsys):
-    assert address.cache_folder("training") == drive / "runs/training"
-    assert address.cache_folder("class_images") == drive / "runs/class_images"
-    assert execution.store_folder() == drive / "runs/cache"
-    assert address.output_folder("runs/x") == address.output_folder(Path("runs/x"))
-    assert address.output_folder("runs/x") == drive / "runs/x"
+    assert places.cache_folder("training") == drive / "runs/training"
+    assert places.cache_folder("class_images") == drive / "runs/class_images"
+    assert execute.store_folder() == drive / "runs/cache"
+    assert places.output_folder("runs/x") == places.output_folder(Path("runs/x"))
+    assert places.output_folder("runs/x") == drive / "runs/x"
     told = capsys.readouterr().out
     assert told == f"Google Drive is mounted: what is made here goes to {drive}\n"
 
 
 def test_whoever_names_a_place_gets_it(drive, content, tmp_path, monkeypatch):
-    assert address.output_folder(tmp_path / "mine") == tmp_path / "mine"
+    assert places.output_folder(tmp_path / "mine") == tmp_path / "mine"
     monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path / "cache"))
-    assert address.cache_folder("training") == tmp_path / "cache/training"
+    assert places.cache_folder("training") == tmp_path / "cache/training"
     (content / "deep").mkdir()
     monkeypatch.chdir(content / "deep")  # as a notebook that papermill runs is, in its own folder
-    assert address.output_folder("results") == Path("results")
+    assert places.output_folder("results") == Path("results")
 
 
 @pytest.mark.parametrize("folder", [None, "runs/03_dreambooth/training"])
@@ -171,7 +171,7 @@ def test_elsewhere_upload_is_a_folder_like_any_other(tmp_path, monkeypatch):
     with pytest.raises(pl.UsageError, match="upload: no such folder"):
         pl.read_photos("upload")
     with pytest.raises(pl.UsageError, match="in Colab alone"):
-        ours.upload_photos(tmp_path)
+        places.upload_photos(tmp_path)
 
 
 def test_the_hub_is_asked_with_the_token_among_colabs_secrets(tmp_path):

@@ -1,4 +1,4 @@
-"""The shape of the library: imports point one way, and importing it costs nothing."""
+"""The shape of the house: rooms, one way of imports, sizes; and importing it costs nothing."""
 
 from __future__ import annotations
 
@@ -13,62 +13,30 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "portraitlib"
 
-# From the bottom up. A module imports its own row and the rows above it in this list.
-LAYERS = (
-    ("settings", "portrait", "calls", "device", "address", "model_files", "presets", "face")
-    + ("run_lock", "checkpoints", "optimizer_state", "kohya_keys", "interrupt", "repository")
-    + ("colab",)
-    + ("progress", "cost"),
-    ("sheet", "show", "adapter_files", "adapters", "adapter_weights", "models", "captions")
-    + ("photo_files", "photo_crop", "photo_audit")
-    + ("faces", "faces_dlib", "faces_drawn", "faces_opencv"),
-    (
-        "photo_set",
-        "photos",
-        "contact_sheet",
-        "subject",
-        "pictures",
-        "gallery_table",
-        "gallery",
-        "report",
-    )
-    + ("class_audit", "class_cache", "class_set"),
-    (
-        "regions",
-        "prompts",
-        "latents",
-        "previews",
-        "generate",
-        "controlnets",
-        "annotators",
-        "conditions",
-    ),
-    ("denoise", "control", "retouch", "rerun", "class_images")
-    + ("quick_layers", "training_data", "tuned", "training_step", "training_check")
-    + ("training_meter", "dreambooth"),
-    ("sweep", "sweep_cells", "sweep_folder", "sweep_page", "measure", "measurement")
-    + ("appearance", "estimates", "fidelity", "likeness", "scores", "scoreboard", "ledger"),
-    ("film", "film_choice", "film_sheet"),
-    ("training_file", "training_command"),
-    ("runs", "execution", "batch_plan", "batch_worker", "batch_engines")
-    + ("batch_runs", "batch", "bench", "cli"),
-    ("studio_recipes", "studio_fields", "studio_worker", "studio_draw", "studio_gallery")
-    + ("studio_uploads", "studio_panels", "studio_sheet", "studio_look", "studio_stage")
-    + ("studio_app", "studio", "studio_region"),
+# From the bottom up: a module imports its own room and what stands before it here. Nobody knows
+# batch, studio or cli but those that come after.
+ORDER = (
+    *("settings", "portrait", "places", "device", "cost", "sheet", "show"),
+    *("mini", "models", "photos", "generate", "measuring", "training", "batch", "studio", "cli"),
 )
-LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
+MOST_AT_THE_TOP = 9  # modules beside the rooms: a stranger reads them first
+LONGEST_FILE = 400  # lines
+ROOMS = [name for name in ORDER if (PACKAGE / name).is_dir()]
 TORCHLESS = (
-    *("settings", "portrait", "calls", "sheet", "show", "sweep", "address", "gallery", "batch"),
-    *("cli", "sweep_cells", "sweep_folder", "sweep_page", "kohya_keys"),
-    *("face", "faces", "faces_dlib", "faces_drawn", "faces_opencv", "captions"),
-    *("photo_files", "photo_crop", "photo_audit", "photo_set", "photos"),
-    *("contact_sheet", "subject", "pictures", "conditions", "measure", "measurement", "appearance"),
-    *("estimates", "fidelity", "likeness", "run_lock", "interrupt", "cost", "runs", "execution"),
-    *("class_audit", "class_cache", "class_set", "scores", "scoreboard", "ledger", "progress"),
-    *("training_file", "training_command"),
-    *("batch_plan", "batch_worker", "batch_engines", "batch_runs", "gallery_table", "repository"),
-    *("colab", "report", "regions"),
-    *("studio", "studio_recipes", "studio_fields", "studio_worker", "studio_look"),
+    *("settings", "portrait", "places", "cost", "sheet", "show", "cli", "models.kohya_keys"),
+    *("photos.files", "photos.crop", "photos.audit", "photos.captions", "photos.photo_set"),
+    *("photos.read", "photos.contact_sheet", "photos.subject", "photos.pictures"),
+    *("photos.faces.face", "photos.faces.find", "photos.faces.by_dlib", "photos.faces.by_opencv"),
+    *("photos.faces.in_drawings", "generate.calls", "generate.conditions", "generate.progress"),
+    *("generate.regions", "measuring.appearance", "measuring.fidelity", "measuring.intervals"),
+    *("measuring.ledger", "measuring.likeness", "measuring.measure", "measuring.result"),
+    *("measuring.scoreboard", "measuring.scores", "measuring.sweep", "measuring.sweep_cells"),
+    *("measuring.sweep_folder", "measuring.sweep_page", "training.class_audit"),
+    *("training.class_cache", "training.class_set", "training.command", "training.file"),
+    *("training.interrupt", "training.run_lock", "batch.engines", "batch.execute"),
+    *("batch.gallery", "batch.gallery_table", "batch.plan", "batch.report", "batch.repository"),
+    *("batch.runs", "batch.series", "batch.tasks", "batch.worker", "studio.explore"),
+    *("studio.fields", "studio.look", "studio.recipes", "studio.worker"),
 )
 HEAVY = (
     "torch",
@@ -84,64 +52,101 @@ HEAVY = (
 
 
 def modules() -> list[str]:
-    return sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    """Every module by its name below the package: "cli", "photos.faces.find"; no __init__."""
+    paths = (path for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
+    return sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in paths)
+
+
+def path_of(name: str) -> Path:
+    return PACKAGE / f"{name.replace('.', '/')}.py"
+
+
+def room_of(name: str) -> str:
+    """The room of a module, or the module itself where it stands at the top."""
+    return name.split(".")[0]
 
 
 @cache
 def tree(name: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    return ast.parse(path_of(name).read_text(encoding="utf-8"))
 
 
 @cache
 def imported(name: str) -> set[str]:
-    """Full names of what a module imports when it runs, in functions too."""
-    names: set[str] = set()
+    """The modules of this library that a module imports when it runs, in functions too."""
+    found: set[str] = set()
     waiting: list[ast.AST] = [tree(name)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= (names := {alias.name for alias in node.names})
+            facade = "portraitlib" in names and name != "cli"
+            assert not facade, f"{name}, line {node.lineno}: import the module that you mean"
         if isinstance(node, ast.ImportFrom):
-            base = "portraitlib" if node.level else ""
-            start = ".".join(filter(None, [base, node.module]))
-            whole = start == "portraitlib"
-            names |= {f"{start}.{alias.name}" if whole else start for alias in node.names}
+            assert not node.level, f"{name}, line {node.lineno}: write the whole name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            found.add(node.module or "")
         waiting.extend(ast.iter_child_nodes(node))
-    return names
+    short = {full.removeprefix("portraitlib.") for full in found}
+    return short & set(modules())
 
 
-def own_imports(name: str) -> set[str]:
-    """The portraitlib modules that a module imports, by first name ("mini" for all of mini)."""
-    return {full.split(".")[1] for full in imported(name) if full.startswith("portraitlib.")}
+# --- rooms ---------------------------------------------------------------------------------------
 
 
-def test_every_module_has_its_place():
-    assert set(modules()) <= set(LEVEL), "add the new module to LAYERS"
+def test_every_module_stands_in_a_room_and_few_at_the_top():
+    assert {room_of(name) for name in modules()} <= set(ORDER), "add the new room to ORDER"
+    top = {path.stem for path in PACKAGE.glob("*.py")}
+    assert len(top) <= MOST_AT_THE_TOP, sorted(top)
+
+
+def test_a_room_says_what_it_is_for_and_holds_nothing_itself():
+    for room in PACKAGE.rglob("__init__.py"):
+        parsed = ast.parse(room.read_text(encoding="utf-8"))
+        assert ast.get_docstring(parsed), room
+        assert room.parent == PACKAGE or len(parsed.body) == 1, room
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_imports_go_one_way(room):
+    lower = ORDER[: ORDER.index(room) + 1]
+    for name in (name for name in modules() if room_of(name) == room):
+        upward = {other for other in imported(name) if room_of(other) not in lower}
+        assert not upward, f"{name} imports {upward}, which stand above it"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    done: set[str] = set()
+
+    def reach(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"{' -> '.join([*above, name])}"
+        if name not in done:
+            for other in imported(name) & set(modules()):
+                reach(other, (*above, name))
+            done.add(name)
+
+    for name in modules():
+        reach(name, ())
+
+
+def test_nothing_in_the_package_knows_how_the_embedded_model_was_made():
+    for name in modules():
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in ("recipes", "tests"), name
 
 
 @pytest.mark.parametrize("name", modules())
-def test_imports_point_down(name):
-    upward = {other for other in own_imports(name) if LEVEL.get(other, -1) > LEVEL[name]}
-    assert not upward, f"{name} imports {upward}, which lie above it"
+def test_a_file_is_read_in_one_sitting(name):
+    assert len(path_of(name).read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
 
 
-def test_no_two_modules_import_each_other():
-    def reach(name: str, seen: frozenset[str]) -> None:
-        assert name not in seen, f"{name} imports itself by way of {sorted(seen)}"
-        for other in own_imports(name) & set(modules()):
-            reach(other, seen | {name})
-
-    for name in modules():
-        reach(name, frozenset())
+# --- who may ask for what ------------------------------------------------------------------------
 
 
-def test_only_notebooks_import_the_studio():
-    assert not [name for name in modules() if "studio" in own_imports(name)]
-
-
-@pytest.mark.parametrize("name", [name for name in TORCHLESS if name in modules()])
+@pytest.mark.parametrize("name", TORCHLESS)
 def test_a_module_that_knows_no_torch_loads_none(name):
     assert loaded_by(f"import portraitlib.{name}").isdisjoint({"torch", "diffusers"})
 
@@ -155,7 +160,7 @@ def test_only_device_asks_for_devices():
 
 
 def test_only_models_loads_weights():
-    for name in set(modules()) - {"models"}:
+    for name in set(modules()) - {"models.load"}:
         for node in ast.walk(tree(name)):
             if isinstance(node, ast.Attribute):
                 assert node.attr != "from_pretrained", f"{name}.py, line {node.lineno}"

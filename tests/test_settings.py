@@ -98,7 +98,8 @@ def test_every_exported_name_is_there():
 
 def test_a_function_keeps_its_name_when_the_module_of_that_name_is_imported():
     check = (
-        "import portraitlib.sweep, portraitlib as pl; from portraitlib.sweep import SweepTable;"
+        "import portraitlib.measuring.sweep, portraitlib as pl;"
+        "from portraitlib.measuring.sweep import SweepTable;"
         "assert not hasattr(pl.sweep, '__path__') and callable(pl.sweep);"
         "assert pl.SweepTable is SweepTable"
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portraitlib.measuring.sweep import sweep
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Sampling, UsageError
 from portraitlib.show import (
@@ -19,7 +20,6 @@ from portraitlib.show import (
     show_strip,
     show_table,
 )
-from portraitlib.sweep import sweep
 
 LONG = "indian boy with curly hair, jawline, trimmed beard, smiling, dimples, pimple on cheek"
 
@@ -231,7 +231,7 @@ def test_a_figure_is_stored_in_few_bytes():
 
 def test_show_and_sweep_need_neither_torch_nor_pyplot():
     code = (
-        "import sys, portraitlib.show, portraitlib.sweep, PIL.Image\n"
+        "import sys, portraitlib.show, portraitlib.measuring.sweep, PIL.Image\n"
         "portraitlib.show.show_grid([PIL.Image.new('RGB', (8, 8))]).encoded()\n"
         "assert not {'torch', 'diffusers', 'matplotlib.pyplot'} & set(sys.modules)\n"
     )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
-from .drawings import GROUPS, HELD_OUT
-from .judge import read, shipped_judge
-from .likeness import DRAWN_PX, embed, shipped_likeness
-from .people import random_person, random_shot
-from .words import PHRASES, Look, random_look
-from .world import draw
+from portraitlib.mini.judge import read, shipped_judge
+from portraitlib.mini.words import GROUPS, PHRASES
+from portraitlib.places import PACKAGE
 
 STRANGERS = 64
 # What a description of somebody says; the rest changes from shot to shot.
 DESCRIPTION = ("who", "age", "skin", "texture", "length", "hair", "beard", "glasses", "jawline")
-SEED = HELD_OUT + 8_000_000
+FILE = PACKAGE / "mini" / "strangers.npz"  # drawn, judged and embedded by recipes/first_mini
 
 
 def describe(images: np.ndarray) -> tuple[str, ...]:
@@ -32,24 +29,22 @@ def describe(images: np.ndarray) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def strangers(description: tuple[str, ...]) -> np.ndarray:
-    """Points of `STRANGERS` people of one description, one shot each, (64, 64) float32.
+    """Points of the `STRANGERS` people whom a description fits best, (64, 64) float32.
 
     description: as `describe` gives it; empty for people of any description.
     The shots are photorealistic; place, clothes, expression, pose and light differ.
     """
-    judge, _ = shipped_judge()
-    said = dict(zip(DESCRIPTION, description, strict=True)) if description else {}
-    rng = np.random.default_rng(SEED)
-    images = np.stack(
-        [
-            draw(random_person(rng), _shot(said, rng), random_shot(rng), size_px=DRAWN_PX).image
-            for _ in range(STRANGERS)
-        ]
-    )
-    points = embed(shipped_likeness(), images, read(judge, images).landmarks)
-    points.flags.writeable = False  # one array for all who ask
-    return points
+    descriptions, points = _everybody()
+    asked = [list(PHRASES[g]).index(v) for g, v in zip(DESCRIPTION, description, strict=False)]
+    fitting = (descriptions[:, : len(asked)] == asked).sum(1)
+    chosen = points[np.argsort(-fitting, kind="stable")[:STRANGERS]]
+    chosen.flags.writeable = False  # one array for all who ask
+    return chosen
 
 
-def _shot(said: dict[str, str], rng: np.random.Generator) -> Look:
-    return random_look(rng, style="photorealistic", mood="none", punk="no", mona_lisa="no", **said)
+@cache
+def _everybody() -> tuple[np.ndarray, np.ndarray]:
+    """Descriptions (people, 9) uint8, an index into each group of `PHRASES`, and points
+    (people, 64) float32: first anybody, then those of the subject's description, then more."""
+    with np.load(FILE) as kept:
+        return kept["descriptions"], kept["points"]

@@ -7,8 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from .drawings import GROUPS
-from .words import PHRASES
+from portraitlib.mini.words import GROUPS, PHRASES
 
 
 @cache

@@ -31,8 +31,8 @@ PARAMETERS = {
 }
 
 REGION = """
-from portraitlib.studio_region import pick_region
-from portraitlib.subject import subject_portrait
+from portraitlib.studio.region import pick_region
+from portraitlib.photos.subject import subject_portrait
 
 pick_region(subject_portrait("comic book", ear_size=5), radius=0.18)
 """

@@ -1,0 +1,158 @@
+"""Which runs a batch consists of: notebooks times values, every one checked before any starts."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import itertools
+import json
+import keyword
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from portraitlib.batch.tasks import Task, make_task, near, parameters_of
+from portraitlib.settings import UsageError
+
+OUTPUT = "output"  # parameters that begin so name a place for results
+# Parameters that end so name files that are there already.
+INPUTS = ("_dir", "_file", "_path", "_folder")
+
+
+def plan_batch(
+    notebooks: Iterable[Path],
+    parameters: Mapping[str, Any] | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Task]:
+    """All combinations of the varied values, for each notebook; the first name changes slowest.
+
+    parameters: name -> value for all runs.  vary: name -> values. A text is read as the type that
+        the notebook names: "3" is a number where one is expected and a text where a text is. A name
+        that some of the notebooks have is given to those; one that none has is refused.
+
+    Raises UsageError for notebooks that are none, names that are unknown or no identifiers, values
+    of the wrong type or out of range, places outside the batch's folder, and runs named twice.
+    """
+    paths = [Path(notebook).expanduser() for notebook in notebooks]
+    fixed, varied = dict(parameters or {}), dict(vary or {})
+    known = {path: parameters_of(path) for path in paths}
+    if not known:
+        raise UsageError("batch: no notebooks given; try notebooks/0*.ipynb")
+    _check_names(fixed, varied, [name for names in known.values() for name in names])
+    tasks = []
+    for path, names in known.items():
+        own = {name: _value(path, names[name], fixed[name]) for name in fixed if name in names}
+        lists = {name: _values(path, names[name], varied[name]) for name in varied if name in names}
+        for chosen in itertools.product(*lists.values()):
+            settings = {**own, **dict(zip(lists, chosen, strict=True))}
+            if "output_dir" in names:
+                settings.setdefault("output_dir", "results")
+            tasks.append(make_task(path, _check_places(path, settings)))
+    all_names = [task.name for task in tasks]
+    for task in tasks:
+        if all_names.count(task.name) > 1:
+            raise UsageError(f"batch: {task.notebook.name} with {task.parameters} is there twice")
+    return tasks
+
+
+def _check_names(fixed: Mapping[str, Any], varied: Mapping[str, Any], known: list[str]) -> None:
+    for name in [*fixed, *varied]:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise UsageError(f"parameter {name!r}: not a name of Python; try letters, digits and _")
+        if name not in known:
+            raise UsageError(
+                f"parameter {name}: none of the notebooks has it; "
+                f"{near(name, dict.fromkeys(sorted(known)))}"
+            )
+    both = sorted(set(fixed) & set(varied))
+    if both:
+        raise UsageError(f"parameter {both[0]}: given once for all and varied; try one of the two")
+
+
+def _check_places(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse results outside the run's folder; name inputs by whole paths, whatever the folder."""
+    checked = dict(settings)
+    for name, value in settings.items():
+        if not isinstance(value, str) or not value:
+            continue
+        if name.startswith(OUTPUT):
+            kinds = PurePosixPath(value), PureWindowsPath(value)
+            outside = any(kind.anchor or ".." in kind.parts for kind in kinds)
+            if outside or value.startswith("~"):
+                raise UsageError(
+                    f"{path.name}, parameter {name}: got {value!r}, expected a folder within the "
+                    "run's own; try 'results', and --out for the whole batch"
+                )
+        elif name.endswith(INPUTS):
+            there = Path(value).expanduser()
+            if not there.exists():
+                raise UsageError(f"{path.name}, parameter {name}: {value!r} is not there")
+            checked[name] = str(there.absolute())
+        elif name == "model_name" and Path(value).expanduser().is_dir():
+            checked[name] = str(Path(value).expanduser().absolute())
+    return checked
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """ "seed=1,2" as ("seed", "1,2"); raises UsageError if there is no name or no value."""
+    name, mark, values = text.partition("=")
+    if not mark or not name.strip() or not values.strip():
+        raise UsageError(f"--vary: got {text!r}, expected name=a,b,c; try seed=0,1,2")
+    return name.strip(), values
+
+
+def _values(path: Path, about: Any, given: Any) -> list[Any]:
+    """The values of a varied parameter; a text is split at its commas, lists and quotes whole."""
+    where = f"{path.name}, parameter {about['name']}"
+    if isinstance(given, str):
+        parts: list[Any] = _split(about["inferred_type_name"], given)
+    elif isinstance(given, Iterable) and not isinstance(given, Mapping | bytes):
+        parts = list(given)
+    else:
+        raise UsageError(f"{where}: got {given!r}, expected a list of values")
+    values = [_value(path, about, part) for part in parts]
+    if not values:
+        raise UsageError(f"{where}: got no values, expected one or more")
+    for index, value in enumerate(values):
+        if any(repr(value) == repr(other) for other in values[:index]):
+            raise UsageError(f"{where}: got {value!r} twice, expected each value once")
+    return values
+
+
+def _split(kind: str, text: str) -> list[Any]:
+    """The parts of "a,b,c"; of "[1,2],[3]" where lists are expected; of '["a, b", "c"]'."""
+    if kind.split("[")[0] in ("list", "tuple", "dict"):
+        try:
+            return list(ast.literal_eval(f"[{text}]"))
+        except (ValueError, SyntaxError):
+            return [text]  # and be refused by its type
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+            return found if isinstance(found, list) else [text]
+        except ValueError:
+            pass
+    return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
+
+
+def _value(path: Path, about: Any, given: Any) -> Any:
+    """A value as the notebook's parameter takes it; a text that cannot be read stays one."""
+    kind = about["inferred_type_name"].split("[")[0].strip()
+    given = str(given) if isinstance(given, Path) else given
+    given = given.tolist() if hasattr(given, "tolist") else given  # of numpy -> Python's own
+    if not isinstance(given, str) or kind == "str":
+        return list(given) if isinstance(given, tuple) else given
+    text = given.strip()
+    if kind == "bool":
+        return {"true": True, "false": False}.get(text.lower(), given)
+    if text in ("None", "null"):
+        return None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return given
+    simple = isinstance(value, bool | int | float | str | list | tuple | dict)
+    return (list(value) if isinstance(value, tuple) else value) if simple else given

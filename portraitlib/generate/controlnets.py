@@ -1,0 +1,151 @@
+"""The models that read conditions: found by name, checked against the model that they steer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portraitlib.models import files
+from portraitlib.models.load import Model, load_part, quiet_loading
+from portraitlib.models.presets import HUB_ID, PRESETS
+from portraitlib.settings import UsageError
+
+# What a ControlNet's config must share with the UNet beside which it runs.
+FAMILY = (
+    "in_channels",
+    "block_out_channels",
+    "layers_per_block",
+    "cross_attention_dim",
+    "addition_embed_type",
+    "projection_class_embeddings_input_dim",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ControlNet:
+    """A loaded diffusers ControlNetModel, in two parts because they run at different times.
+
+    embedding: condition (1, 3, height, width) -> (1, width of the UNet, height/8, width/8), once.
+    trunk: the rest; its own place for the embedding passes through what is embedded already.
+    name: "mini", a hub id or a folder. revision: commit of the hub, or hash of the folder's files.
+    embedded: the conditions that were embedded last, filled by `denoise`.
+    """
+
+    embedding: Any = field(repr=False)
+    trunk: Any = field(repr=False)
+    name: str
+    revision: str
+    embedded: OrderedDict[str, Any] = field(default_factory=OrderedDict, repr=False)
+
+
+def load_controlnet(model: Model, source: str | Path | None = None) -> ControlNet:
+    """The ControlNet that steers `model`; loaded once, then remembered by the model.
+
+    source: a folder that diffusers wrote, a hub id, or "id@revision"; None takes the one of the
+        model's preset, which reads canny edges.
+    Raises UsageError in one line where there is none, its weights are missing, pickled or of a
+    model of another family, before they are loaded.
+    Zhang et al. 2023, https://arxiv.org/abs/2302.05543.
+    """
+    key = None if source is None else str(source)
+    if key in model.controlnets:
+        return model.controlnets[key]
+    name, place, revision = _find(model, source)
+    if Path(place).is_dir():
+        folder = Path(place)
+        weights = files.check_folder(folder, ("",))[""]
+        revision = files.content_revision(folder, weights)
+    else:
+        folder, found = files.fetch_from_hub(place, revision, ("",))
+        weights, revision = found[""], folder.name
+    _check_family(model, folder, name)
+    with quiet_loading():
+        from diffusers import ControlNetModel
+        from torch import nn
+
+        trunk = load_part(ControlNetModel, weights, model.dtype).requires_grad_(False)
+        embedding, trunk.controlnet_cond_embedding = trunk.controlnet_cond_embedding, nn.Identity()
+    loaded = ControlNet(embedding, trunk, name, revision)
+    if not model.offloaded:
+        _move([loaded], model.device)
+    model.controlnets[key] = loaded
+    return loaded
+
+
+def _find(model: Model, source: str | Path | None) -> tuple[str, str, str | None]:
+    """The name for recipes, the folder or hub id, and the pinned revision of a ControlNet."""
+    preset = model.preset
+    if source is None:
+        if preset.controlnet_source is None:
+            near = PRESETS["sdxl"].controlnet_source
+            raise UsageError(
+                f"{model.name} has no ControlNet of its own; name one that was made for models "
+                f'like it, such as controlnet="{near}"'
+            )
+        inside = preset.controlnet_revision is None
+        if inside and not Path(preset.controlnet_source).is_dir():
+            raise UsageError(
+                f"{preset.controlnet_source}: the weights of {preset.name}'s ControlNet are "
+                "missing; install the package again, or train them: "
+                "python -m recipes.first_mini.controlnet"
+            )
+        name = preset.name if inside else preset.controlnet_source
+        return name, preset.controlnet_source, preset.controlnet_revision
+    place = str(source)
+    if place.strip() and Path(place).expanduser().is_dir():
+        return place, str(Path(place).expanduser()), None
+    name, _, revision = place.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise UsageError(
+            f"controlnet: got {place!r}, expected a folder that exists or a hub id such as "
+            f'"{PRESETS["sdxl"].controlnet_source}"'
+        )
+    pins = {each.controlnet_source: each.controlnet_revision for each in PRESETS.values()}
+    return name, name, revision or pins.get(name)
+
+
+def _check_family(model: Model, folder: Path, name: str) -> None:
+    """Raise UsageError unless the config in the folder fits beside the model's UNet."""
+    config = files.read_json(folder / "config.json")
+    kind = config.get("_class_name")
+    if kind != "ControlNetModel":
+        raise UsageError(f"{name}: its config says {kind}, expected a ControlNetModel of diffusers")
+    widths = config.get("conditioning_embedding_out_channels") or ()
+    unet = model.pipeline.unet.config
+    theirs: dict[str, Any] = {key: config.get(key) for key in FAMILY}
+    ours: dict[str, Any] = {key: unet.get(key) for key in FAMILY}
+    theirs["pixels to a latent"] = 2 ** (len(widths) - 1) if widths else None
+    ours["pixels to a latent"] = model.pipeline.vae_scale_factor
+    theirs["channel order"] = config.get("controlnet_conditioning_channel_order", "rgb")
+    ours["channel order"] = "rgb"
+    for key in ours:
+        # A config on disk has lists where a loaded one has tuples.
+        pair = [list(v) if isinstance(v, list | tuple) else v for v in (theirs[key], ours[key])]
+        if pair[0] != pair[1]:
+            raise UsageError(
+                f"{name}: a ControlNet of another family than {model.name}: {key} is {pair[0]}, "
+                f"expected {pair[1]}; try one that was trained for {model.name}"
+            )
+
+
+@contextmanager
+def on_the_device(model: Model, controlnets: Sequence[ControlNet]) -> Iterator[None]:
+    """Bring ControlNets that wait in main memory to the device for a while."""
+    if not model.offloaded:
+        yield
+        return
+    _move(controlnets, model.device)
+    try:
+        yield
+    finally:
+        _move(controlnets, "cpu")
+
+
+def _move(controlnets: Sequence[ControlNet], device: Any) -> None:
+    for each in controlnets:
+        each.embedding.to(device)
+        each.trunk.to(device)

@@ -1,0 +1,1 @@
+"""Measuring portraits: likeness, prompt fidelity and what pixels tell; sweeps and scoreboards."""

@@ -1,0 +1,160 @@
+"""The claims of the post, each with the figure that bears on it and what that figure says.
+
+The post is of February 2024 and tells its author's way to a profile picture; its claims are given
+here in words of this project. A claim is confirmed or refuted where 95 % intervals say so, and
+depends where they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from portraitlib.cost import POST_DOLLARS
+from portraitlib.measuring.scoreboard import IS_HIM, Row, find_row, markdown_table, told
+
+CONFIRMED, REFUTED, DEPENDS, UNKNOWN = "confirmed", "refuted", "depends", "not measured"
+
+# Methods and styles as the rows of the scoreboard call them.
+ZERO_SHOT, FROM_PHOTO = "zero-shot", "image-to-image"
+ALONE, CLASSES = "DreamBooth, no class images", "DreamBooth, class images"
+IMAGE_FREE, MIXED = "DreamBooth, image-free prior", "subject + style"
+SKETCHED, SHORTER = "DreamBooth, sketches as class images", "DreamBooth, a quarter of the epochs"
+EDGES, FEW_STEPS, BOTH = "words + edges", "words + edges, few steps", "adapter + edges"
+THE_PHOTOS, THE_POST = "the photos", "the post's four trainings"
+PHOTO, SKETCH, COMIC, ANIME = "photorealistic", "pencil sketch", "comic book", "anime"
+IMPRESSIONIST, DRAMATIC, PUNK = "oil, impressionist", "oil, dramatic", "punk"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One figure: of which method, in which style; "" is any."""
+
+    method: str
+    style: str
+    figure: str = "likeness"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the post says, and by what it is judged.
+
+    rule: the figure is "above" or "below" a limit; or it is "more" or "no more" than another.
+    """
+
+    says: str
+    side: Side
+    rule: Literal["above", "below", "more", "no more"]
+    than: Side | float = IS_HIM
+
+
+CLAIMS = (
+    Claim("words alone do not give me", Side(ZERO_SHOT, PHOTO), "below"),
+    Claim("image-to-image changes my features", Side(FROM_PHOTO, COMIC), "below"),
+    Claim("without class images it is not me", Side(ALONE, PHOTO), "below"),
+    Claim("class images make it more like me", Side(CLASSES, PHOTO), "more", Side(ALONE, PHOTO)),
+    Claim("more epochs are better", Side(CLASSES, PHOTO), "more", Side(SHORTER, PHOTO)),
+    Claim("anime loses me", Side(CLASSES, ANIME), "below"),
+    Claim("comic book loses me", Side(CLASSES, COMIC), "below"),
+    Claim("pencil sketch loses me", Side(CLASSES, SKETCH), "below"),
+    Claim(
+        "sketches as class images do not help",
+        *(Side(SKETCHED, SKETCH), "no more", Side(CLASSES, SKETCH)),
+    ),
+    Claim("punk keeps me", Side(CLASSES, PUNK), "above"),
+    Claim("impressionist keeps me", Side(CLASSES, IMPRESSIONIST), "above"),
+    Claim("oil painting keeps me", Side(CLASSES, DRAMATIC), "above"),
+    Claim(
+        "my ears come out big",
+        *(Side(CLASSES, PHOTO, "ear_size"), "more", Side(THE_PHOTOS, "", "ear_size")),
+    ),
+    Claim(
+        "my hair comes out bushy",
+        *(Side(CLASSES, PHOTO, "hair_volume"), "more", Side(THE_PHOTOS, "", "hair_volume")),
+    ),
+    Claim(
+        "the drawing keeps to the edges",
+        *(Side(EDGES, COMIC, "edge_f1"), "more", Side(ZERO_SHOT, COMIC, "edge_f1")),
+    ),
+    Claim("edges keep my features", Side(EDGES, COMIC), "above"),
+    Claim("edges beat DreamBooth for anime", Side(EDGES, ANIME), "more", Side(CLASSES, ANIME)),
+    Claim("edges beat DreamBooth for comics", Side(EDGES, COMIC), "more", Side(CLASSES, COMIC)),
+    Claim(
+        "more steps bring more colour",
+        *(Side(EDGES, COMIC, "colourfulness"), "more"),
+        Side(FEW_STEPS, COMIC, "colourfulness"),
+    ),
+    Claim(
+        f"all of it costs ${POST_DOLLARS} at most",
+        Side(THE_POST, "", "dollars"),
+        "below",
+        POST_DOLLARS,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the figures say of a claim: a word, the figures in words, the seeds behind them."""
+
+    word: str
+    figures: str
+    seeds: int | None
+
+
+def judge(claim: Claim, rows: Sequence[Row]) -> Verdict:
+    """Hold a claim against the rows of one model."""
+    found = _found(claim.side, rows)
+    if found is None:
+        return Verdict(UNKNOWN, "–", None)
+    low, high = _interval(found)
+    said = f"{claim.side.figure.replace('_', ' ')} {told(found)}"
+    if not isinstance(claim.than, Side):
+        least = most = middle = claim.than
+        said += f", limit {claim.than:g}"
+    else:
+        other = _found(claim.than, rows)
+        if other is None:
+            return Verdict(UNKNOWN, f"{said}, and nothing to compare with", None)
+        (least, most), middle = _interval(other), other["mean"]
+        said += f", against {told(other)}"
+    more, less = low > most, high < least
+    right, wrong = {
+        "above": (more, less),
+        "more": (more, high <= least),  # as much as the other is not more
+        "below": (less, more),
+        "no more": (found["mean"] <= middle, more),  # no gain was claimed: it need not be a loss
+    }[claim.rule]
+    word = CONFIRMED if right else REFUTED if wrong else DEPENDS
+    return Verdict(word, said, found["seeds"])
+
+
+def _found(side: Side, rows: Sequence[Row]) -> Row | None:
+    """The row of a side, if it has a value."""
+    row = find_row(rows, side.figure, side.method, side.style)
+    return row if row is not None and row["mean"] is not None else None
+
+
+def _interval(row: Row) -> tuple[float, float]:
+    """The 95 % interval of a row; the value itself where none is known."""
+    low, high = row["low"], row["high"]
+    return (row["mean"], row["mean"]) if low is None else (low, high)
+
+
+def ledger_table(rows_by_model: Mapping[str, Sequence[Row]]) -> str:
+    """All claims as a table in Markdown: verdict, figures and seeds, a column group a model."""
+    several = len(rows_by_model) > 1
+    head = ["the post says"]
+    for model in rows_by_model:
+        named = f", {model}" if several else ""
+        head += [f"verdict{named}", f"figure (95 % interval){named}", f"seeds{named}"]
+    lines = [head]
+    for claim in CLAIMS:
+        line = [claim.says]
+        for rows in rows_by_model.values():
+            verdict = judge(claim, rows)
+            word = verdict.word if verdict.word == UNKNOWN else f"**{verdict.word}**"
+            line += [word, verdict.figures, "–" if verdict.seeds is None else str(verdict.seeds)]
+        lines.append(line)
+    return markdown_table(lines)

@@ -1,0 +1,188 @@
+"""Is it still the person? Faces of portraits against the person's photos and against strangers.
+
+One encoder measures all of it: distances of different encoders are never mixed or compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from portraitlib.measuring.intervals import distances
+from portraitlib.photos.faces.find import ENCODERS, FINDERS, Encoder, Face, encoder_for, find_faces
+from portraitlib.photos.photo_set import Photo, PhotoSet
+from portraitlib.settings import UsageError
+
+FOUND, NOT_FOUND = "found", "no face found"
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What a distance to the person's photos means; distances are Euclidean, of `encoder`.
+
+    photos: (photos, numbers).
+    ceiling: the median distance of a photo to the others; None with one photo.
+    strangers: each stranger's median distance to the photos, sorted.  floor: their median.
+    """
+
+    encoder: Encoder
+    photos: np.ndarray
+    ceiling: float | None
+    strangers: np.ndarray
+
+    @property
+    def floor(self) -> float:
+        return float(np.median(self.strangers))
+
+    @property
+    def ceiling_less_alike(self) -> float | None:
+        """The share of the strangers who are less alike than a photo in the middle."""
+        return None if self.ceiling is None else float((self.strangers > self.ceiling).mean())
+
+    @property
+    def tells_apart(self) -> bool:
+        """Are the photos nearer to each other than strangers are?"""
+        return self.ceiling is not None and self.ceiling < self.floor
+
+    def measure(self, point: np.ndarray | None) -> dict[str, Any]:
+        """The columns of one portrait from its face; None, never a number, where there is none."""
+        row: dict[str, Any] = {"face": NOT_FOUND if point is None else FOUND}
+        row |= dict.fromkeys(("distance", "likeness", "strangers_less_alike"))
+        row["likeness_by"] = self.encoder.name
+        if point is None:
+            return row
+        distance = float(np.median(distances(point[None], self.photos)))
+        row["distance"] = distance
+        row["strangers_less_alike"] = float((self.strangers > distance).mean())
+        if self.ceiling is not None and self.tells_apart:
+            row["likeness"] = (self.floor - distance) / (self.floor - self.ceiling)
+        return row
+
+
+def make_yardstick(
+    photos: np.ndarray, encoder: Encoder, pictures: Sequence[Image.Image] = ()
+) -> Yardstick:
+    """The yardstick from the photos' points, (photos, numbers), one photo or more.
+
+    pictures: of the person, so that the strangers can be people of the same description.
+    Ceiling and floor are found as a portrait is measured: the median distance to the photos.
+    """
+    apart = distances(photos, photos)
+    others = [float(np.median(np.delete(row, i))) for i, row in enumerate(apart) if len(row) > 1]
+    strangers = np.sort(np.median(distances(encoder.strangers(pictures), photos), axis=1))
+    return Yardstick(encoder, photos, float(np.median(others)) if others else None, strangers)
+
+
+# --- which encoder -------------------------------------------------------------------------------
+
+
+def named_encoder(name: str) -> Encoder:
+    """The encoder of this name; raises UsageError for a name that is none of `ENCODERS`."""
+    if not isinstance(name, str) or name not in ENCODERS:
+        known = ", ".join(map(repr, ENCODERS))
+        raise UsageError(f"encoder: got {name!r}, expected None or one of {known}")
+    return ENCODERS[name]
+
+
+def check_photos(photos: Any) -> None:
+    """Raise UsageError for what is not a set of photos."""
+    if not isinstance(photos, PhotoSet):
+        raise UsageError(
+            f"photos: got {type(photos).__name__}, expected a PhotoSet; try "
+            "pl.read_photos(folder), best of photos that nothing was trained on"
+        )
+    if not len(photos):
+        raise UsageError("photos: got none in use, expected one of the person or more")
+
+
+def photos_kind(photos: PhotoSet) -> str:
+    """What the photos are pictures of, by who found their faces.
+
+    Raises UsageError if no face was found in any, or if they are of two kinds.
+    """
+    kinds: dict[str, list[str]] = {}
+    for photo in photos:
+        if photo.finder:
+            kinds.setdefault(FINDERS[photo.finder].made_for, []).append(photo.name)
+    if not kinds:
+        raise UsageError("photos: no face was found in any, expected the person's face in each")
+    if len(kinds) > 1:
+        odd = min(kinds, key=lambda kind: len(kinds[kind]))
+        raise UsageError(
+            f"photos: got {' and '.join(sorted(kinds))}, whose distances cannot be compared; "
+            f"expected one kind; leave out {', '.join(kinds[odd][:3])}, or give encoder="
+        )
+    return next(iter(kinds))
+
+
+def encoder_of(photos: PhotoSet) -> Encoder:
+    """The encoder for the photos' kind; raises UsageError where there is none."""
+    kind = photos_kind(photos)
+    encoder = encoder_for(kind)
+    if encoder is None:
+        raise UsageError(f"photos: got {kind}, for which there is no encoder")
+    return encoder
+
+
+# --- faces as points -----------------------------------------------------------------------------
+
+
+def face_points(images: Sequence[Image.Image], encoder: Encoder) -> list[np.ndarray | None]:
+    """The largest face of each RGB picture as a point (numbers,); None where none is found.
+
+    Only the finder that belongs to the encoder looks for faces. All are embedded in one call.
+    """
+    faces = [find_faces(image, encoder.finder)[0] for image in images]
+    return _embedded(
+        [(image, _largest(f)) for image, f in zip(images, faces, strict=True)], encoder
+    )
+
+
+def _largest(faces: Sequence[Face]) -> Face | None:
+    return max(faces, key=lambda face: face.width, default=None)
+
+
+def _embedded(
+    pairs: Sequence[tuple[Image.Image, Face | None]], encoder: Encoder
+) -> list[np.ndarray | None]:
+    points = iter(encoder.embed([(image, face) for image, face in pairs if face is not None]))
+    return [None if face is None else next(points) for _, face in pairs]
+
+
+def photo_points(photos: PhotoSet, encoder: Encoder) -> tuple[np.ndarray, list[str]]:
+    """The photos' faces, (photos with a face, numbers), and the names of those without.
+
+    Raises UsageError if the encoder's finder sees a face in none.
+    """
+    ready: dict[str, np.ndarray | None] = {
+        photo.name: photo.embedding
+        for photo in photos
+        if photo.embedding is not None and encoder is _embedded_by(photo)
+    }
+    rest = [photo for photo in photos if photo.name not in ready]
+    pairs = [(photo.preview, _face_in_preview(photo, encoder)) for photo in rest]
+    ready |= zip((photo.name for photo in rest), _embedded(pairs, encoder), strict=True)
+    points = [ready[photo.name] for photo in photos]
+    missing = [photo.name for photo, point in zip(photos, points, strict=True) if point is None]
+    if len(missing) == len(points):
+        raise UsageError(
+            f"photos: no face in any of the {len(points)} for the encoder {encoder.name!r}, which "
+            f"is made for {encoder.made_for}; expected photos of that kind"
+        )
+    return np.array([point for point in points if point is not None]), missing
+
+
+def _embedded_by(photo: Photo) -> Encoder | None:
+    """Whose point of its face a photo carries."""
+    return encoder_for(FINDERS[photo.finder].made_for) if photo.finder else None
+
+
+def _face_in_preview(photo: Photo, encoder: Encoder) -> Face | None:
+    """The face that a photo is about, as it lies in the photo's preview."""
+    if photo.face and photo.finder == encoder.finder:
+        return photo.face.scaled(photo.preview.width / photo.original_size[0])
+    return _largest(find_faces(photo.preview, encoder.finder)[0])

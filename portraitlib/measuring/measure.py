@@ -1,0 +1,341 @@
+"""Measure portraits: likeness, prompt fidelity, edges, colour, sharpness, diversity and drift.
+
+Every figure that can be compared with something is: its floor and ceiling stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from portraitlib.measuring import appearance, fidelity, intervals, likeness
+from portraitlib.measuring.result import Measurement, Points, Scale
+from portraitlib.measuring.sweep import SweepTable
+from portraitlib.photos.faces.find import DRAWN, Encoder, encoder_for
+from portraitlib.photos.photo_set import PhotoSet
+from portraitlib.portrait import Portrait
+from portraitlib.settings import UsageError
+
+if TYPE_CHECKING:
+    from portraitlib.models.load import Model
+
+LEAST_REFERENCE = 4  # two halves of two
+PIXELS = f"colours at {appearance.LAB_PX} px"
+
+__all__ = ["Measurement", "Scale", "measure"]
+
+
+def measure(
+    portraits: SweepTable | Sequence[Portrait | Image.Image],
+    photos: PhotoSet | None = None,
+    prompt: str | Sequence[str] | None = None,
+    edges: Any = None,
+    *,
+    model: Model | str | None = None,
+    reference: SweepTable | Sequence[Portrait | Image.Image] | None = None,
+    features: bool = False,
+    encoder: str | None = None,
+    tolerance_px: float | None = None,
+) -> Measurement:
+    """Measure portraits; what is not given is not measured.
+
+    portraits: a list of portraits or pictures, or a sweep's table, whose settings go into the rows.
+    photos: of the person, best some that nothing was trained on (`photos.hold_out`): likeness.
+    prompt: what was asked for, one text or one a portrait: prompt fidelity.
+    edges: an image or array (height, width), not zero on an edge: edge agreement.
+    model: what made them; needed only for pictures without a recipe, to choose the judge.
+    reference: what the untouched model draws for the class prompt, four or more: drift.
+    features: how large ears and how bushy hair look; to be held against those of the photos.
+    encoder: a name in `faces.ENCODERS`; None for the one made for the photos' kind of picture.
+    tolerance_px: how far an edge may lie off, 1 % of the longer side (and at least 1) by default.
+
+    Likeness is calibrated: 1 is the median distance between photos of the person, 0 that of the
+    photos to strangers; it is not cut off at either end. Where no face is found it is None and
+    `face` says so; no average counts it. Diversity and drift compare faces where an encoder is
+    known, else colours at 32 px. Raises UsageError in one line for anything that does not fit.
+    """
+    given = _read_portraits("portraits", portraits)
+    others = None if reference is None else _read_portraits("reference", reference)
+    if others and len(others.pictures) < LEAST_REFERENCE:
+        raise UsageError(
+            f"reference: got {len(others.pictures)}, expected {LEAST_REFERENCE} portraits or more"
+        )
+    prompts = _read_prompts(prompt, len(given.pictures))
+    wanted = None if edges is None else _read_edges(edges, given.pictures)
+    tolerance_px = _read_tolerance(tolerance_px, given.pictures[0].size)
+    chosen = _choose_encoder(encoder, photos, model, given.recipes)
+
+    notes = list(given.notes)
+    scales: dict[str, Scale] = {}
+    rows = [
+        {"portrait": index, "seed": recipe.get("seed"), **settings}
+        for index, (recipe, settings) in enumerate(zip(given.recipes, given.settings, strict=True))
+    ]
+    faces = likeness.face_points(given.pictures, chosen) if chosen else []
+    if photos is not None and chosen:
+        _extend(rows, _likeness_rows(faces, photos, chosen, scales, notes))
+    drawn = bool(prompts or features) and _are_drawn(given, model, photos)
+    if prompts or features:  # looked at once, for both
+        seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(given.pictures)
+    if prompts:
+        judge: Any = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
+        verdict = judge(given.pictures, prompts, seen=seen)
+        _extend(rows, verdict.rows)
+        scales |= {name: Scale(*ends) for name, ends in verdict.scales.items()}
+    if features:
+        read: Any = fidelity.features_drawn if drawn else fidelity.features_by_clip
+        _extend(rows, read(given.pictures, seen=seen))
+    if wanted is not None:
+        _extend(rows, _edge_rows(given.pictures, wanted, tolerance_px, scales))
+    _extend(rows, [_appearance_row(picture) for picture in given.pictures])
+    diversity = _diversity_points(given.pictures, faces, chosen, scales)
+    drift = _drift_points(given.pictures, faces, chosen, others, scales) if others else None
+    return Measurement(tuple(rows), scales, given.varied, tuple(notes), diversity, drift)
+
+
+def _extend(rows: list[dict[str, Any]], columns: Sequence[dict[str, Any]]) -> None:
+    for row, more in zip(rows, columns, strict=True):
+        row.update(more)
+
+
+# --- what was given ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Given:
+    """Portraits as RGB pictures, their recipes and varied settings, one each."""
+
+    pictures: list[Image.Image]
+    recipes: list[dict[str, Any]]
+    settings: list[dict[str, Any]]
+    varied: dict[str, list[Any]]
+    notes: list[str]
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """The seeds; where there is none, something of its own for each portrait."""
+        rows = enumerate(self.recipes)
+        return tuple(r["seed"] if r.get("seed") is not None else ("picture", i) for i, r in rows)
+
+
+def _read_portraits(name: str, portraits: Any) -> Given:
+    settings: list[dict[str, Any]]
+    varied: dict[str, list[Any]] = {}
+    notes: list[str] = []
+    items: list[Any]
+    if isinstance(portraits, SweepTable):
+        items = portraits.portraits
+        settings = [row.settings for row in portraits.rows for _ in row.portraits]
+        varied = {each: portraits.values(each) for each in portraits.varied}
+        if portraits.failures:
+            notes = [f"{len(portraits.failures)} of {len(portraits.rows)} combinations failed"]
+    elif isinstance(portraits, Sequence) and not isinstance(portraits, (str, bytes)):
+        items, settings = list(portraits), [{}] * len(portraits)
+    else:
+        kind = type(portraits).__name__
+        raise UsageError(
+            f"{name}: got {kind}, expected a list of portraits or a sweep's table"
+            + ("; try [portrait]" if isinstance(portraits, (Portrait, Image.Image)) else "")
+        )
+    if not items:
+        raise UsageError(f"{name}: got none, expected one portrait or more")
+    for item in items:
+        if not isinstance(item, (Portrait, Image.Image)):
+            raise UsageError(
+                f"{name}: got {type(item).__name__} among them, expected Portrait or a PIL image"
+            )
+    pictures = [item.image if isinstance(item, Portrait) else item for item in items]
+    recipes = [item.recipe if isinstance(item, Portrait) else {} for item in items]
+    return Given([p.convert("RGB") for p in pictures], recipes, settings, varied, notes)
+
+
+def _read_prompts(prompt: Any, count: int) -> list[str]:
+    """One prompt a portrait; none if nothing was asked."""
+    if prompt is None:
+        return []
+    prompts = [prompt] * count if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, Sequence) or not all(isinstance(text, str) for text in prompts):
+        raise UsageError(f"prompt: got {prompt!r}, expected a text, or a list of one a portrait")
+    if len(prompts) != count:
+        raise UsageError(f"prompt: got {len(prompts)} for {count} portraits, expected one each")
+    for text in prompts:
+        fidelity.phrases_of(text)
+    return list(prompts)
+
+
+def _read_edges(edges: Any, pictures: Sequence[Image.Image]) -> np.ndarray:
+    sizes = {picture.size for picture in pictures}
+    if len(sizes) > 1:
+        told = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise UsageError(f"edges: got portraits of {told} px, expected all of one size")
+    return appearance.read_edges(edges, sizes.pop())
+
+
+def _read_tolerance(tolerance_px: Any, size: tuple[int, int]) -> float:
+    if tolerance_px is None:
+        return max(1.0, appearance.TOLERANCE * max(size))
+    is_number = isinstance(tolerance_px, numbers.Real) and not isinstance(tolerance_px, bool)
+    if not is_number or not math.isfinite(tolerance_px) or tolerance_px < 0:
+        raise UsageError(f"tolerance_px: got {tolerance_px!r}, expected pixels, 0 or more; try 1")
+    return float(tolerance_px)
+
+
+# --- which judge and which encoder ---------------------------------------------------------------
+
+
+def _choose_encoder(
+    name: str | None, photos: Any, model: Any, recipes: Sequence[dict[str, Any]]
+) -> Encoder | None:
+    """The one named, or that for the photos' kind, or for the world of the embedded model."""
+    if photos is not None:
+        likeness.check_photos(photos)
+    if name is not None:
+        return likeness.named_encoder(name)
+    if photos is not None:
+        return likeness.encoder_of(photos)
+    return encoder_for(DRAWN) if _taught(model, recipes) else None
+
+
+def _taught(model: Any, recipes: Sequence[dict[str, Any]]) -> bool | None:
+    """Were they made by a model whose words are known? None if nobody says what made them.
+
+    Raises UsageError if only some were.
+    """
+    from portraitlib.models.presets import PRESETS, find_preset
+
+    if model is not None:
+        preset = find_preset(model) if isinstance(model, str) else getattr(model, "preset", None)
+        if preset is None:
+            raise UsageError(f"model: got {type(model).__name__}, expected a Model or its name")
+        return bool(preset.words)
+    names = {recipe.get("model") for recipe in recipes}
+    known = {bool(name in PRESETS and PRESETS[name].words) for name in names if name is not None}
+    if len(known) > 1 or (known and None in names):
+        told = ", ".join(sorted(map(str, names)))
+        raise UsageError(
+            f"portraits: made by {told}, whose judges differ; measure those of each apart"
+        )
+    return known.pop() if known else None
+
+
+def _are_drawn(given: Given, model: Any, photos: PhotoSet | None) -> bool:
+    """Are they of the embedded model's world? Raises UsageError if nobody says."""
+    taught = _taught(model, given.recipes)
+    if taught is None and photos is not None:
+        taught = likeness.photos_kind(photos) == DRAWN
+    if taught is None:
+        raise UsageError(
+            "portraits: they do not say which model made them, and so not who can judge them; "
+            'try model="mini" or model="sdxl"'
+        )
+    return taught
+
+
+# --- the figures ---------------------------------------------------------------------------------
+
+
+def _likeness_rows(
+    faces: Sequence[np.ndarray | None],
+    photos: PhotoSet,
+    encoder: Encoder,
+    scales: dict[str, Scale],
+    notes: list[str],
+) -> list[dict[str, Any]]:
+    points, missing = likeness.photo_points(photos, encoder)
+    crops = [photo.image for photo in photos if photo.image]
+    yardstick = likeness.make_yardstick(points, encoder, crops)
+    scales["likeness"] = Scale(0.0, 1.0)
+    scales["distance"] = Scale(yardstick.floor, yardstick.ceiling)
+    scales["strangers_less_alike"] = Scale(0.5, yardstick.ceiling_less_alike)
+    if missing:
+        notes.append(f"photos in which {encoder.name} finds no face: {', '.join(missing)}")
+    if yardstick.ceiling is None:
+        notes.append("likeness has no ceiling: it takes two photos or more to know one")
+    elif not yardstick.tells_apart:
+        notes.append("likeness is not known: the photos are no nearer to each other than strangers")
+    unseen = sum(point is None for point in faces)
+    if unseen:
+        notes.append(f"{likeness.NOT_FOUND} in {unseen} of {len(faces)}: not averaged")
+    return [yardstick.measure(point) for point in faces]
+
+
+def _edge_rows(
+    pictures: Sequence[Image.Image],
+    wanted: np.ndarray,
+    tolerance_px: float,
+    scales: dict[str, Scale],
+) -> list[dict[str, Any]]:
+    """Agreement with the edges; the floor is that with the same edges upside down.
+
+    Those are as many and as long, and a portrait turned over is elsewhere.
+    """
+    found = [appearance.find_edges(picture) for picture in pictures]
+    by_chance = [appearance.edge_agreement(each, wanted[::-1], tolerance_px) for each in found]
+    for name in ("edge_f1", "edge_precision", "edge_recall"):
+        known = [row[name] for row in by_chance if row[name] is not None]
+        scales[name] = Scale(float(np.mean(known)) if known else None, 1.0)
+    return [appearance.edge_agreement(each, wanted, tolerance_px) for each in found]
+
+
+def _appearance_row(picture: Image.Image) -> dict[str, Any]:
+    return {
+        "colourfulness": appearance.colourfulness(picture),
+        "sharpness": appearance.sharpness(picture),
+    }
+
+
+def _diversity_points(
+    pictures: Sequence[Image.Image],
+    faces: Sequence[np.ndarray | None],
+    encoder: Encoder | None,
+    scales: dict[str, Scale],
+) -> Points:
+    """Faces in units of the strangers' mean distance, or colours."""
+    if encoder is None:
+        scales["diversity"] = Scale(0.0, None)
+        return Points(PIXELS, appearance.lab_points(pictures))
+    strangers = encoder.strangers(())
+    scales["diversity"] = Scale(0.0, 1.0)
+    unit, _ = intervals.spread(strangers, range(len(strangers)))
+    return Points(_faces_by(encoder), _rows_of(faces, strangers.shape[1]), unit)
+
+
+def _drift_points(
+    pictures: Sequence[Image.Image],
+    faces: Sequence[np.ndarray | None],
+    encoder: Encoder | None,
+    others: Given,
+    scales: dict[str, Scale],
+) -> Points:
+    """Faces where enough are found on both sides, or colours."""
+    by, points, reference, units = PIXELS, None, None, others.seeds
+    if encoder and sum(point is not None for point in faces) >= 2:
+        found = likeness.face_points(others.pictures, encoder)
+        held = [index for index, point in enumerate(found) if point is not None]
+        if len(held) >= LEAST_REFERENCE:
+            by, points = _faces_by(encoder), _rows_of(faces, encoder.strangers(()).shape[1])
+            reference = np.array([found[index] for index in held])
+            units = tuple(units[index] for index in held)
+    if points is None or reference is None:
+        points = appearance.lab_points(pictures)
+        reference = appearance.lab_points(others.pictures)
+    if not intervals.distances(reference, reference).any():
+        raise UsageError("reference: got one picture again and again, expected different ones")
+    scales["drift"] = Scale(intervals.drift_by_chance(reference), None)
+    return Points(by, points, reference=reference, reference_units=units)
+
+
+def _faces_by(encoder: Encoder) -> str:
+    return f"faces by {encoder.name}"
+
+
+def _rows_of(points: Sequence[np.ndarray | None], numbers_each: int) -> np.ndarray:
+    """(rows, numbers), NaN for a portrait without a face."""
+    empty = np.full(numbers_each, np.nan, np.float32)
+    return np.array([empty if point is None else point for point in points])

@@ -1,0 +1,320 @@
+"""What `measure` gives: a row a portrait, the figures of the set, and both by setting."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from portraitlib.measuring import intervals
+from portraitlib.settings import UsageError
+
+# Figures of one portrait, and what their numbers mean.
+ROW_FIGURES = {
+    "likeness": "1 as the person's photos among themselves, 0 as strangers, not cut off beyond",
+    "distance": "median distance of the face to those of the photos; less is more alike",
+    "strangers_less_alike": "share of strangers whose face is further from the photos",
+    "prompt_seen": "share of what the prompt names that is seen",
+    "prompt_cosine": "mean cosine of the picture and the prompt's phrases",
+    "edge_f1": "agreement with the edges asked for, 1 is all; floor: with those upside down",
+    "edge_precision": "share of the portrait's edges that were asked for",
+    "edge_recall": "share of the edges asked for that are there",
+    "colourfulness": "0 is grey, 45 quite colourful (Hasler and Süsstrunk 2003)",
+    "sharpness": "variance of the Laplacian at 256 px",
+    "ear_size": "how large the ears look, to be held against the photos'; -1 small, 1 large",
+    "hair_volume": "how bushy the hair looks, to be held against the photos'; -1 flat, 1 bushy",
+}
+# The columns that say what measured a figure.
+MEASURED_BY = {
+    **dict.fromkeys(("likeness", "distance", "strangers_less_alike"), "likeness_by"),
+    **dict.fromkeys(("prompt_seen", "prompt_cosine"), "fidelity_by"),
+    **dict.fromkeys(("ear_size", "hair_volume"), "features_by"),
+}
+# Figures of the set alone.
+SET_FIGURES = {
+    "diversity": "mean distance between two portraits",
+    "drift": "energy distance to the reference set over its spread; floor: 95 % of its halves",
+}
+ROWS_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a figure is by chance or for strangers, and at its best; None where it is not known."""
+
+    floor: float | None = None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a set of portraits.
+
+    mean, median: over the portraits that have it; None if none has. A figure of the set as a
+        whole has no median.
+    interval: 95 % bootstrap interval of the mean, seeds drawn anew; None with fewer than two
+        seeds, and without width where all values are the same.
+    count, seeds: portraits and different seeds behind it; a picture without one counts as its
+        own.  missing: portraits without the figure.
+    by: what measured it, where that could be one of several.
+    """
+
+    name: str
+    mean: float | None
+    median: float | None
+    interval: intervals.Interval | None
+    count: int
+    seeds: int
+    missing: int
+    scale: Scale
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Portraits as points for the figures of the set; all arrays are (rows, numbers).
+
+    points: one a portrait, NaN where it has none.  unit: diversity is told in this distance.
+    reference: the points of the reference set, without NaN.  reference_units: their seeds.
+    """
+
+    by: str
+    points: np.ndarray
+    unit: float = 1.0
+    reference: np.ndarray | None = None
+    reference_units: tuple[Hashable, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Measurement:
+    """The measured portraits.
+
+    rows: one plain dict a portrait, in the order given: `portrait` (its number), `seed`, the
+        varied settings of a sweep, the columns measured; None where something could not be.
+    scales: figure -> `Scale`, the floor and ceiling to read it against.
+    varied: the settings of a sweep and their values.
+    notes: what to know of the figures, one sentence each.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    scales: dict[str, Scale] = field(default_factory=dict)
+    varied: dict[str, list[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    diversity_points: Points | None = None
+    drift_points: Points | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def as_records(self) -> list[dict[str, Any]]:
+        """The rows with `<figure>_floor` and `<figure>_ceiling`, made for pandas, csv and json."""
+        beside = {
+            f"{name}_{end}": value
+            for name, scale in self.scales.items()
+            if name in ROW_FIGURES
+            for end, value in (("floor", scale.floor), ("ceiling", scale.ceiling))
+            if value is not None
+        }
+        return [{**row, **beside} for row in self.rows]
+
+    @property
+    def units(self) -> list[Hashable]:
+        """What stands for itself when portraits are drawn anew: the seed, or else the portrait."""
+        return [
+            ("row", row["portrait"]) if row["seed"] is None else row["seed"] for row in self.rows
+        ]
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The figures of the set by name: those of the portraits, then diversity and drift."""
+        figures = {
+            name: self._averaged(name) for name in ROW_FIGURES if any(name in r for r in self.rows)
+        }
+        if self.diversity_points is not None:
+            figures["diversity"] = self._of_the_set("diversity", self.diversity_points, _diversity)
+        if self.drift_points is not None:
+            figures["drift"] = self._of_the_set("drift", self.drift_points, _drift)
+        return figures
+
+    def __getitem__(self, name: str) -> Figure:
+        """A figure of the set by its name; raises UsageError for one that was not measured."""
+        if name not in self.figures:
+            raise UsageError(f"figure: got {name!r}, expected one of {', '.join(self.figures)}")
+        return self.figures[name]
+
+    def _averaged(self, name: str) -> Figure:
+        at = [index for index, row in enumerate(self.rows) if row.get(name) is not None]
+        values = np.array([self.rows[index][name] for index in at], dtype=float)
+        units = [self.units[index] for index in at]
+        return Figure(
+            name,
+            mean=float(values.mean()) if at else None,
+            median=float(np.median(values)) if at else None,
+            interval=intervals.mean_interval(values, units),
+            count=len(at),
+            seeds=len(set(units)),
+            missing=len(self.rows) - len(at),
+            scale=self.scales.get(name, Scale()),
+            by=next((row[column] for row in self.rows if (column := MEASURED_BY.get(name))), ""),
+        )
+
+    def _of_the_set(self, name: str, points: Points, estimate: Callable[..., Any]) -> Figure:
+        held = np.isfinite(points.points).all(axis=1)
+        units = [unit for unit, is_held in zip(self.units, held, strict=True) if is_held]
+        value, interval = estimate(points, points.points[held], units)
+        known = bool(np.isfinite(value))
+        return Figure(
+            name,
+            mean=value if known else None,
+            median=None,
+            interval=interval if known else None,
+            count=int(held.sum()),
+            seeds=len(set(units)),
+            missing=int((~held).sum()),
+            scale=self.scales.get(name, Scale()),
+            by=points.by,
+        )
+
+    # --- by setting ------------------------------------------------------------------------------
+
+    def by(self, name: str) -> dict[Any, Measurement]:
+        """The portraits of each value of a varied setting, measured as a set: value -> Measurement.
+
+        name: a varied setting, or "seed". A value of which every portrait failed is left out.
+        Raises UsageError for another name.
+        """
+        parts = {value: self._part(name, value) for value in self._values(name)}
+        return {value: part for value, part in parts.items() if len(part)}
+
+    def curve(self, name: str, over: str) -> tuple[list[Any], np.ndarray]:
+        """A figure along a varied setting: seeds, and their values as `show_curves` takes them.
+
+        Returns the seeds and an array (seeds, values of the setting), NaN where a portrait failed
+        or does not have the figure, as where no face was found. A figure of the set has one row,
+        whose seed is "all". x is `measurement.varied[over]`.
+        Raises UsageError for an unknown name, portraits without seeds, and if other settings vary.
+        """
+        values = self._values(over)
+        others = [n for n, v in self.varied.items() if n not in (over, "seed") and len(v) > 1]
+        if others:
+            raise UsageError(
+                f"curve over {over}: {', '.join(others)} varies too; select one value of it in the "
+                "sweep and measure that"
+            )
+        if self[name].name in SET_FIGURES:
+            means = [self._part(over, value)[name].mean for value in values]
+            return ["all"], np.array([[np.nan if mean is None else mean for mean in means]])
+        seeds = sorted({row["seed"] for row in self.rows if row["seed"] is not None})
+        if not seeds:
+            raise UsageError("curve: the portraits have no seeds, expected those of a sweep")
+        table = np.full((len(seeds), len(values)), np.nan)
+        for row in self.rows:
+            if row["seed"] is not None and row.get(name) is not None:
+                table[seeds.index(row["seed"]), values.index(row[over])] = row[name]
+        return seeds, table
+
+    def _values(self, name: str) -> list[Any]:
+        known = {"seed": list(dict.fromkeys(row["seed"] for row in self.rows)), **self.varied}
+        if name not in known:
+            raise UsageError(f"setting: got {name!r}, expected one of {', '.join(known)}")
+        if not all(isinstance(value, Hashable) for value in known[name]):
+            raise UsageError(f"setting: {name} takes pictures or lists, expected numbers or texts")
+        return known[name]
+
+    def _part(self, name: str, value: Any) -> Measurement:
+        at = [index for index, row in enumerate(self.rows) if row[name] == value]
+
+        def cut(points: Points | None) -> Points | None:
+            return None if points is None else replace(points, points=points.points[at])
+
+        return replace(
+            self,
+            rows=tuple(self.rows[index] for index in at),
+            varied={**self.varied, name: [value]} if name in self.varied else self.varied,
+            diversity_points=cut(self.diversity_points),
+            drift_points=cut(self.drift_points),
+        )
+
+    # --- as text ---------------------------------------------------------------------------------
+
+    @property
+    def summary(self) -> str:
+        """Every figure in one line: mean, interval, median, how many, floor and ceiling."""
+        table = self._table()
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+        lines = [self._title()]
+        for line in table:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            lines.append(("  " + "  ".join(cells)).rstrip())
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def _title(self) -> str:
+        title = _counted(len(self.rows), "portrait")
+        seeds = len({row["seed"] for row in self.rows} - {None})
+        return f"{title}, {_counted(seeds, 'seed')}" if seeds else title
+
+    def _table(self) -> list[tuple[str, ...]]:
+        lines: list[tuple[str, ...]] = [
+            ("figure", "mean", "95 % interval", "median", "n", "floor", "ceiling", "")
+        ]
+        for figure in self.figures.values():
+            low_high = figure.interval and f"{figure.interval[0]:.3g} to {figure.interval[1]:.3g}"
+            values = (figure.scale.floor, figure.scale.ceiling)
+            about = [figure.by] if figure.by else []
+            about += [f"{figure.missing} without"] if figure.missing else []
+            lines.append(
+                (
+                    figure.name,
+                    _number(figure.mean),
+                    low_high or "-",
+                    _number(figure.median),
+                    str(figure.count),
+                    *map(_number, values),
+                    "; ".join(about),
+                )
+            )
+        return lines
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        names = [n for n in self.rows[0] if n != "seen"] if self.rows else []
+        rows = [[_number(row.get(name)) for name in names] for row in self.rows[:ROWS_SHOWN]]
+        left_out = len(self.rows) - len(rows)
+        parts = [f"<p>{html.escape(self._title())}</p>", _html_table(self._table())]
+        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
+        parts += [_html_table([names, *rows])]
+        parts += [f"<p>and {left_out} more</p>"] if left_out else []
+        return "".join(parts)
+
+
+def _diversity(points: Points, held: np.ndarray, units: list[Hashable]) -> Any:
+    value, interval = intervals.spread(held / points.unit, units)
+    return value, interval
+
+
+def _drift(points: Points, held: np.ndarray, units: list[Hashable]) -> Any:
+    assert points.reference is not None
+    return intervals.drift(held, points.reference, units, points.reference_units)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _html_table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rows = lines
+    cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
+    cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

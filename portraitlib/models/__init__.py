@@ -1,0 +1,1 @@
+"""Models: the table of presets, loading their weights, and adapters that change them."""

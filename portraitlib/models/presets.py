@@ -1,0 +1,159 @@
+"""Models by name: the table of presets, which says what differs between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from portraitlib.mini.words import taught_phrases
+from portraitlib.models import files
+from portraitlib.places import PACKAGE
+from portraitlib.settings import UsageError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+
+# What others use for a LoRA of SDXL lies between 1e-4 and 3e-4, rank 4 and 32.
+SDXL_TRAINING: Mapping[str, Any] = MappingProxyType(
+    {"layers": "attention", "rank": 16, "learning_rate": 1e-4, "max_train_steps": 800}
+    | {"train_batch_size": 1, "crop_jitter": 0.0625, "gradient_checkpointing": True}
+)
+# No crops for `mini`: cut out of latents, they are a decibel worse than encoded by themselves, and
+# what it draws after that has lost its noses (likeness .52 in place of .79 after 100 steps).
+MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
+    {"layers": "convolutions", "rank": 32, "learning_rate": 2e-3, "max_train_steps": 400}
+    | {"train_batch_size": 4, "crop_jitter": 0.0, "gradient_checkpointing": False}
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What differs between models; everything else is the same code.
+
+    source: a folder, or a hub id pinned to `revision`.
+    size_px, num_inference_steps, guidance_scale: the defaults where Sampling has None; a size of
+        0 is filled from the model's own configs.
+    gpu_dtype: number type on a GPU; on a CPU it is float32.
+    gpu_memory_gb: free GPU memory (10**9 bytes) for one picture of size_px; with less, the parts
+        wait in main memory and visit the GPU in turn.
+    decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
+    vae_source: a VAE to use in place of the model's own.
+    controlnet_source: the ControlNet for canny edges that fits the model.
+    finder: who looks for faces in its pictures, a name in `faces.FINDERS`; None asks all.
+    words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
+    training: the defaults where DreamBooth has None.
+    knows_sizes: was it taught pictures of several sizes and crops? Else it knows the whole picture
+        of its own size alone, and is told nothing else.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    size_px: int
+    num_inference_steps: int
+    guidance_scale: float
+    gpu_dtype: str
+    gpu_memory_gb: float
+    decode_one_by_one: bool
+    vae_source: str | None = None
+    vae_revision: str | None = None
+    controlnet_source: str | None = None
+    controlnet_revision: str | None = None
+    finder: str | None = None
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
+    training: Mapping[str, Any] = field(
+        default_factory=lambda: SDXL_TRAINING, hash=False, repr=False
+    )
+    knows_sizes: bool = True
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="mini",
+            source=str(PACKAGE / "mini" / "weights"),
+            revision=None,  # the hash of the weights in the package
+            size_px=0,
+            num_inference_steps=25,
+            guidance_scale=2.0,
+            gpu_dtype="float32",  # small enough; and the same pictures as on a CPU
+            gpu_memory_gb=1.0,
+            decode_one_by_one=False,
+            controlnet_source=str(PACKAGE / "mini" / "weights_controlnet"),
+            finder="mini",
+            words=taught_phrases(),
+            training=MINI_TRAINING,
+            knows_sizes=False,
+        ),
+        Preset(
+            name="sdxl",
+            source="stabilityai/stable-diffusion-xl-base-1.0",
+            revision="462165984030d82259a11f4367a4eed129e94a7b",
+            size_px=1024,
+            num_inference_steps=30,
+            guidance_scale=5.0,
+            gpu_dtype="float16",
+            gpu_memory_gb=11.0,  # weights 7.0, the rest for one picture's decoding
+            decode_one_by_one=True,
+            # The original VAE overflows in float16.
+            vae_source="madebyollin/sdxl-vae-fp16-fix",
+            vae_revision="207b116dae70ace3637169f1ddd2434b91b3a8cd",
+            controlnet_source="diffusers/controlnet-canny-sdxl-1.0",
+            controlnet_revision="eb115a19a10d14909256db740ed109532ab1483c",
+        ),
+    )
+}
+
+
+def find_preset(name: str, revision: str | None = None) -> Preset:
+    """The preset for a name; for a folder or a hub id one that is filled once its files are there.
+
+    Raises UsageError for a name that is none of these, with the names that come near.
+    """
+    folder = Path(name).expanduser()
+    for preset in PRESETS.values():
+        if name in (preset.name, preset.source):
+            if revision is not None and preset.revision is None:
+                raise UsageError(f"revision: got {revision!r}, but {name} comes in the package")
+            if preset.revision is None and not Path(preset.source).is_dir():
+                raise UsageError(
+                    f"{preset.source}: the weights of {preset.name} are missing; install the "
+                    "package again, or train them: python -m recipes.first_mini.recipe"
+                )
+            return dataclasses.replace(preset, revision=revision or preset.revision)
+    if name.strip() and folder.is_dir():
+        if revision is not None:
+            raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
+        return _generic_preset(name, str(folder), None)
+    if folder.is_file():
+        kind = "a pickle" if name.endswith(files.PICKLE_ENDINGS) else "a single file"
+        raise UsageError(f"{name}: got {kind}, expected the folder of a diffusers model")
+    if HUB_ID.fullmatch(name):
+        return _generic_preset(name, name, revision)
+    near = difflib.get_close_matches(name.lower(), PRESETS, cutoff=0.4)
+    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise UsageError(
+        f"model: got {name!r}, {meant}expected one of {', '.join(map(repr, PRESETS))}, "
+        'a hub id like "stabilityai/stable-diffusion-xl-base-1.0", or a folder that exists'
+    )
+
+
+def _generic_preset(name: str, source: str, revision: str | None) -> Preset:
+    """A preset whose size and memory are read from the model's own configs later."""
+    return Preset(
+        name=name,
+        source=source,
+        revision=revision,
+        size_px=0,
+        num_inference_steps=30,
+        guidance_scale=5.0,
+        gpu_dtype="float16",
+        gpu_memory_gb=0.0,
+        decode_one_by_one=True,
+    )

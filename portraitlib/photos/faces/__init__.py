@@ -1,0 +1,1 @@
+"""Faces in pictures: who finds them, and who tells people apart."""

@@ -1,0 +1,179 @@
+"""Where things are kept: folders, content addresses, and Google Colab's Drive. Knows no torch.
+
+A content address is a short hash of everything that decides a result. What is kept under one needs
+no date and no version to be trusted: where the address is the same, the result would be the same.
+
+A machine of Colab is thrown away with its session; Google Drive, where it is mounted, stays. The
+token for the hub needs nothing here: huggingface_hub asks Colab's secrets for HF_TOKEN itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from portraitlib.portrait import write_whole
+from portraitlib.settings import UsageError
+
+PACKAGE = Path(__file__).parent
+# The libraries that decide pixels: another version of one makes another result.
+DECIDING = ("torch", "diffusers", "transformers", "peft", "numpy")
+MOST_FILES = 10_000  # of a folder that are looked at
+CONTENT = Path("/content")  # where a notebook works, unless it moved
+DRIVE = CONTENT / "drive" / "MyDrive"  # where the button in Colab's side bar mounts it
+OURS = "portraitlib"  # the folder in Drive that everything is kept in
+UPLOAD = "upload"  # in place of a folder of photos: choose them in the browser
+_TOLD: set[Path] = set()  # folders in Drive that were spoken of
+
+
+def digest(content: Any) -> str:
+    """Hash of plain JSON values: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def folder_hash(folder: Path, *endings: str) -> str:
+    """Hash of the names and bytes of the files under `folder` that end so."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix in endings)
+    return digest(
+        {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in found
+        }
+    )
+
+
+def page_style() -> str:
+    """The style sheet of the pages that are written, for batches and sweeps alike."""
+    return (PACKAGE / "page.css").read_text(encoding="utf-8")
+
+
+def weights_hash() -> str:
+    """Hash of all weights and pictures that the package carries, with their configurations."""
+    return folder_hash(PACKAGE / "mini", ".safetensors", ".json", ".txt", ".npz", ".png")
+
+
+def versions() -> dict[str, str | None]:
+    """Library -> installed version, for the libraries that decide pixels."""
+    return {name: installed_version(name) for name in DECIDING}
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed distribution, None if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def source_hash(notebook: Mapping[str, Any]) -> str:
+    """Hash of the cells of a notebook as they are written, whatever their outputs."""
+    return digest([(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]])
+
+
+def named_files(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Parameter -> hash of names, sizes and dates of the files that it names by a whole path."""
+    found = {}
+    for name, value in parameters.items():
+        if not isinstance(value, str) or not os.path.isabs(value) or not os.path.exists(value):
+            continue
+        path = Path(value)
+        files = sorted(islice(path.rglob("*"), MOST_FILES)) if path.is_dir() else [path]
+        stats = [(str(file), file.stat()) for file in files if file.is_file()]
+        found[name] = digest([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
+    return found
+
+
+def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """Hash of everything that decides what a notebook makes with these parameters.
+
+    That includes the dates of files that a parameter names by a whole path (a folder of photos).
+    """
+    return digest(
+        {
+            "notebook": source_hash(notebook),
+            "parameters": {name: repr(value) for name, value in parameters.items()},
+            "files": named_files(parameters),
+            "library": folder_hash(PACKAGE, ".py"),
+            "weights": weights_hash(),
+            "versions": versions(),
+        }
+    )
+
+
+def project_folder() -> Path:
+    """The checkout that this library runs from, else the current folder."""
+    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
+
+
+def home_folder() -> Path:
+    """Below which is kept what is made: in Colab a mounted Drive's, else the project's folder."""
+    return drive_folder() or project_folder()
+
+
+def cache_folder(name: str) -> Path:
+    """Where what takes long is kept: `name` in PORTRAITLIB_CACHE, else in `home_folder()`'s runs.
+
+    In Colab a training so goes on in another session, if both have Drive mounted.
+    """
+    chosen = os.environ.get("PORTRAITLIB_CACHE")
+    home = Path(chosen).expanduser().absolute() if chosen else home_folder() / "runs"
+    return home / name
+
+
+def output_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder that is meant by one that somebody gave for results, with ~ as their home.
+
+    A relative one is beside the notebook, but where that is Colab's own folder, which is lost with
+    the session, and Drive is mounted, it is in Drive; that is said once.
+    """
+    given, drive = Path(folder).expanduser(), drive_folder()
+    if drive is None or given.is_absolute() or Path.cwd() != CONTENT:
+        return given
+    if drive not in _TOLD:
+        print(f"Google Drive is mounted: what is made here goes to {drive}")
+        _TOLD.add(drive)
+    return drive / given
+
+
+def in_colab() -> bool:
+    """Does one of Colab's notebooks run this?"""
+    return "google.colab" in sys.modules
+
+
+def drive_folder() -> Path | None:
+    """Where things outlive the session: a folder in Google Drive; None without a mounted Drive."""
+    return DRIVE / OURS if in_colab() and DRIVE.is_dir() else None
+
+
+def upload_photos(home: Path) -> Path:
+    """Let the reader choose photos in the browser; return the new folder below `home` they are in.
+
+    Raises UsageError if this is not Colab, or nothing was chosen.
+    """
+    if not in_colab():
+        raise UsageError("upload: photos can be uploaded in Colab alone; try the path of a folder")
+    from google.colab import files
+
+    # Colab writes them into the current folder, too, under names that it makes up.
+    with tempfile.TemporaryDirectory() as aside, contextlib.chdir(aside):
+        chosen = files.upload()
+    if not chosen:
+        raise UsageError("upload: no photo was chosen; run the cell again and choose 10 to 20")
+    number = 1
+    while (folder := home / f"photos-{number}").exists():
+        number += 1
+    for name, content in chosen.items():
+        write_whole(folder / Path(name).name, content)
+    print(f'{len(chosen)} photos are in {folder}; another time: photos_dir = "{folder}"')
+    return folder

@@ -1,0 +1,200 @@
+"""What the studio draws: one screen of settings to portraits, live and in a papermill run alike."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from portraitlib.generate.calls import TOGETHER, Together
+from portraitlib.generate.conditions import Condition, canny
+from portraitlib.generate.control import control_to_image
+from portraitlib.generate.images import OnStep, fill_defaults, image_to_image, text_to_image
+from portraitlib.generate.previews import OnPreview
+from portraitlib.measuring.measure import measure
+from portraitlib.measuring.result import Measurement
+from portraitlib.measuring.sweep import SweepTable, sweep
+from portraitlib.models.adapters import Adapter
+from portraitlib.models.load import Model
+from portraitlib.photos.photo_set import PhotoSet
+from portraitlib.photos.pictures import Picture
+from portraitlib.portrait import Portrait
+from portraitlib.settings import UsageError
+from portraitlib.studio.recipes import Screen
+from portraitlib.training.class_images import make_class_images
+from portraitlib.training.dreambooth import Progress, train_dreambooth
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a screen.
+
+    table, scores: of a sweep, else None.  adapter: what was taught for it, else None.
+    """
+
+    portraits: list[Portrait]
+    table: SweepTable | None = None
+    scores: Measurement | None = None
+    adapter: Adapter | None = None
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Who is told of a drawing: of its steps, of what forms, of a training, and of class images."""
+
+    on_step: OnStep | None = None
+    on_preview: OnPreview | None = None
+    on_training: Callable[[Progress], None] | None = None
+
+
+NOBODY = Callbacks()
+
+
+def make(
+    model: Model, screen: Screen, photos: PhotoSet | None = None, told: Callbacks = NOBODY
+) -> Made:
+    """Draw what a screen says: the same pixels wherever it is done on one machine.
+
+    photos: of the person: the first is the picture of a screen without one, a training learns from
+        all of them, and a sweep is scored for likeness to them.
+    Raises UsageError in one line for whatever cannot be drawn.
+    """
+    adapted, adapter = with_adapters(model, screen.adapters), None
+    if screen.training is not None:
+        adapter = teach(adapted, screen, photos, told)
+        adapted = adapted.with_adapter(adapter)
+    function, inputs, settings = call_of(adapted, screen, photos)
+    drawn = _watched(function, told)
+    if not screen.vary:
+        return Made(drawn(adapted, *inputs, **settings), adapter=adapter)
+    TOGETHER[drawn] = _together(function, told)
+    try:
+        table = sweep(drawn, adapted, *inputs, vary=_vary(screen, settings), **settings)
+    finally:
+        del TOGETHER[drawn]
+    return Made(table.portraits, table, _scores(table, screen, photos, inputs), adapter)
+
+
+def call_of(
+    model: Model, screen: Screen, photos: PhotoSet | None
+) -> tuple[Callable[..., list[Portrait]], list[Any], dict[str, Any]]:
+    """The function that draws a screen, its inputs, and its settings by name."""
+    settings: dict[str, Any] = {"prompt": screen.prompt, "sampling": screen.sampling}
+    if screen.method == "words":
+        return text_to_image, [], settings
+    if screen.method == "photo":
+        settings["strength"] = screen.from_photo.strength
+        return image_to_image, [picture_of(screen, photos)], settings
+    return (
+        control_to_image,
+        [edges_of(model, screen, photos)],
+        settings | {"control": screen.control},
+    )
+
+
+def picture_of(screen: Screen, photos: PhotoSet | None) -> Picture:
+    """The picture that a screen starts from; raises UsageError if it has none."""
+    if screen.photo_file:
+        return screen.photo_file
+    if photos is None or not len(photos.images):
+        raise UsageError("photo: there is none yet; upload one, or send one from the gallery")
+    return next(photo for photo in photos if photo.image is not None)
+
+
+def edges_of(model: Model, screen: Screen, photos: PhotoSet | None) -> Condition:
+    """The edges that steer a screen, at the size that is drawn."""
+    size_px = fill_defaults(model, screen.sampling).size_px
+    lines = screen.lines
+    picture = picture_of(screen, photos)
+    return canny(picture, lines.low_threshold, lines.high_threshold, size_px=size_px)
+
+
+def with_adapters(model: Model, adapters: tuple[tuple[str, float], ...]) -> Model:
+    """The model with the adapters of these files; the last ones made are remembered."""
+    wanted = []
+    for file, scale in adapters:
+        if scale:
+            stat = Path(file).stat() if os.path.isfile(file) else None
+            wanted.append((file, stat and stat.st_mtime_ns, scale))
+    return _adapted(model, tuple(wanted))
+
+
+@functools.lru_cache(maxsize=3)
+def _adapted(model: Model, wanted: tuple[tuple[str, int | None, float], ...]) -> Model:
+    for file, _, scale in wanted:
+        model = model.with_adapter(Adapter.open(file), scale)
+    return model
+
+
+def teach(model: Model, screen: Screen, photos: PhotoSet | None, told: Callbacks) -> Adapter:
+    """Teach the face of the photos, as the screen's training says."""
+    training = screen.training
+    if photos is None or training is None:
+        raise UsageError("photos: there are none to learn from; upload ten or more")
+    classes = None
+    if screen.num_class_images:
+        if training.class_prompt is None:
+            raise UsageError(
+                "class prompt: got none for the class images, expected what they show; "
+                "try 'portrait of a man'"
+            )
+        classes = make_class_images(
+            model, training.class_prompt, count=screen.num_class_images, on_step=told.on_step
+        )
+        training = replace(training, class_prompt=None)
+    return train_dreambooth(model, photos, training, classes, trackers=(), on_step=told.on_training)
+
+
+def _watched(draw: Callable[..., Any], told: Callbacks) -> Callable[..., Any]:
+    """A generating function that tells of its steps, in a sweep too."""
+
+    @functools.wraps(draw)
+    def drawn(*inputs: Any, **settings: Any) -> Any:
+        watchers = {"on_step": told.on_step, "on_preview": told.on_preview}
+        return draw(*inputs, **{**settings, **watchers})
+
+    return drawn
+
+
+def _together(function: Callable[..., Any], told: Callbacks) -> Together:
+    """How a sweep shares computation among calls of a watched function: as the function itself."""
+    together = TOGETHER[function]
+    variants = together.variants
+    shared = variants and replace(variants, draw=_watched(variants.draw, told))
+    return Together(together.most_images, shared)
+
+
+def _vary(screen: Screen, settings: dict[str, Any]) -> dict[str, list[Any]]:
+    """What is varied; a prompt that is varied is no longer held."""
+    vary = {name: list(values) for name, values in screen.vary.items()}
+    for name in vary:
+        settings.pop(name, None)
+    return vary
+
+
+def _scores(
+    table: SweepTable, screen: Screen, photos: PhotoSet | None, inputs: list[Any]
+) -> Measurement:
+    """Likeness to the photos, words of the prompt seen, edges kept: what there is to compare."""
+    edges = inputs[0].image if screen.method == "edges" and "size_px" not in screen.vary else None
+    return score(table, photos, edges)
+
+
+def score(
+    portraits: SweepTable | list[Portrait], photos: PhotoSet | None = None, edges: Any = None
+) -> Measurement:
+    """Measure portraits by what they were asked for; a prompt that no judge knows is not measured.
+
+    Warns of that: the pictures are wanted all the same.
+    """
+    drawn = portraits.portraits if isinstance(portraits, SweepTable) else portraits
+    prompts = [portrait.recipe["prompt"] for portrait in drawn]
+    try:
+        return measure(portraits, photos=photos, prompt=prompts, edges=edges)
+    except UsageError as problem:
+        warnings.warn(f"not measured: {problem}", stacklevel=2)
+        return measure(portraits, photos=photos, edges=edges)

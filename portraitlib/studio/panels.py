@@ -1,0 +1,343 @@
+"""The parts of the studio's tabs: the photo and its edges, adapters, a training, a sweep."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from portraitlib.generate.conditions import canny
+from portraitlib.models.adapters import Adapter
+from portraitlib.models.load import Model
+from portraitlib.photos.files import NotAPhoto, read_content
+from portraitlib.photos.photo_set import PhotoSet
+from portraitlib.photos.pictures import picture_hash, ready_picture
+from portraitlib.portrait import Portrait, write_whole
+from portraitlib.settings import RANGES, DreamBooth, Range, UsageError, check_number
+from portraitlib.studio.fields import Form, help_of, label_of, make_setting
+from portraitlib.studio.gallery import encoded, make_thumb, make_thumbs
+from portraitlib.studio.recipes import Lines, Screen, variable
+from portraitlib.studio.uploads import FilePlace, labelled, put_picture, shown_place
+from portraitlib.training.class_images import COUNT
+
+SHOWN_PX = 320
+NOTHING = "nothing"
+BETWEEN = " | "  # texts of a sweep: they have commas of their own
+Say = Callable[[str], None]
+TITLES = {"words": "Words", "photo": "Photo + words", "edges": "Edges + words"}
+
+
+class PhotoPanel:
+    """The picture that is started from, and its edges.
+
+    file: where it lies; "" for the first photo of the set.  changed: called when it is another.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        photos: PhotoSet | None,
+        folder: Path,
+        changed: Callable[[], None],
+        say: Say,
+    ) -> None:
+        self.model, self.photos, self.folder, self.changed, self.say = (
+            *(model, photos, folder, changed),
+            say,
+        )
+        self.file, self.all_named = "", False
+        self.place, self.picture = shown_place()
+        self.edges_place, self.edges = shown_place()
+        self.thumbs = make_thumbs()
+        self.thumbs_box = widgets.VBox([self.thumbs])
+        self.thumbs_box.add_class("pl-photos")
+        told = "or drop a photo here; it is turned upright and cut about the head"
+        self.drop = FilePlace(told, self._upload, "Another photo")
+        self.fill_thumbs(photos)
+        self.show()
+
+    def source(self, *places: Any) -> Any:
+        """The picture, with its edges beneath it if asked for, beside the photos to choose from."""
+        shown = widgets.Box(list(places))
+        shown.add_class("pl-pair")
+        beside = widgets.VBox([self.drop, self.thumbs_box])
+        row = widgets.Box([shown, beside])
+        row.add_class("pl-source")
+        return row
+
+    def fill_thumbs(self, photos: PhotoSet | None) -> None:
+        """Show the photos of a set, to choose one from."""
+        self.photos, self.all_named = photos, False
+        thumbs = []
+        for index, photo in enumerate(photos or ()):
+            if photo.image is not None:
+                press = self._presser(index)
+                thumbs.append(make_thumb(encoded(photo.image, 104), photo.name, press))
+        self.thumbs.children = tuple(thumbs)
+
+    def use(self, file: str) -> None:
+        """Start from the picture in a file; "" is the first photo."""
+        self.file = file
+        self.show()
+        self.changed()
+
+    def show(self) -> None:
+        """Show the picture as the model will see it."""
+        source = self.given()
+        try:
+            ready = source and ready_picture(source, self.model.preset.size_px)[0]
+        except UsageError as problem:
+            self.say(str(problem))
+            ready = None
+        put_picture(self.picture, ready, SHOWN_PX)
+
+    def given(self) -> Any:
+        """The picture, as a screen has it; None if there is none."""
+        if self.file:
+            return self.file
+        return self._first()
+
+    def name_all(self) -> None:
+        """Name the first photo by a file too: a command without a folder would take another."""
+        self.all_named = True
+        first = self._first()
+        if first is not None:
+            self.use(self._keep(first.image))
+
+    def _first(self) -> Any:
+        return next((photo for photo in self.photos or () if photo.image is not None), None)
+
+    def show_edges(self, lines: Lines, size_px: int | None) -> dict[str, Any]:
+        """Show the edges; returns the thresholds in use."""
+        source = self.given()
+        try:
+            found = source and canny(
+                source, lines.low_threshold, lines.high_threshold, size_px=size_px
+            )
+        except UsageError as problem:
+            self.say(str(problem))
+            found = None
+        put_picture(self.edges, found.image if found else None, SHOWN_PX)
+        return found.settings if found else {}
+
+    def _presser(self, index: int) -> Callable[[], None]:
+        def press() -> None:
+            photo = (self.photos or ())[index]
+            named = self.all_named or photo is not self._first()
+            self.use(self._keep(photo.image) if named else "")
+
+        return press
+
+    def _keep(self, picture: Any) -> str:
+        """A picture as a file of the studio's, named by its content, which a command can name."""
+        path = self.folder / "pictures" / f"{picture_hash(picture)[7:23]}.png"
+        if not path.is_file():
+            Portrait(picture).save(path)
+        return str(path.absolute())
+
+    def _upload(self, files: list[tuple[str, bytes]]) -> None:
+        name, content = files[0]
+        try:
+            picture, notes = read_content(content)
+            self.use(self._keep(picture))
+        except (NotAPhoto, UsageError) as reason:
+            self.say(f"{name}: {reason}")
+
+
+class AdapterPanel:
+    """The adapters in use, a slider each."""
+
+    def __init__(self, folder: Path, changed: Callable[[], None], say: Say) -> None:
+        self.folder, self.changed, self.say = folder, changed, say
+        self.rows: dict[str, tuple[Any, Any]] = {}  # file -> setting, box
+        self.list = widgets.VBox([])
+        told = "or drop a .safetensors file here: a face taught before, or a LoRA of others"
+        self.drop = FilePlace(told, self._upload, "Add an adapter", accept=".safetensors")
+        self.path = widgets.Text(
+            description="or its path", placeholder="faces/jrdnpl.safetensors",
+            continuous_update=False,
+        )  # fmt: skip
+        self.path.layout.width = "auto"
+        self.path.add_class("pl-labelled")
+        self.path.observe(self._typed, "value")
+        self.box = widgets.VBox([self.list, self.drop, self.path])
+
+    @property
+    def entries(self) -> tuple[tuple[str, float], ...]:
+        """(file, scale) of each."""
+        return tuple((file, setting.read()) for file, (setting, _) in self.rows.items())
+
+    def add(self, file: str, scale: float = 1.0) -> None:
+        """Put an adapter among those in use; raises UsageError for a file that is none."""
+        path = str(Path(file).expanduser().absolute())
+        adapter = Adapter.open(path)
+        if path in self.rows:
+            self.rows[path][0].write(scale)
+            return
+        setting = make_setting("adapter_scale", scale, f"{path}; {RANGES['adapter_scale'].unit}")
+        setting.control.description = adapter.name[:24]
+        setting.control.observe(lambda _: self.changed(), "value")
+        remove = widgets.Button(description="Remove")
+        remove.on_click(lambda _: self._remove(path))
+        row = widgets.Box([setting.box, remove])
+        row.add_class("pl-adapter")
+        self.rows[path] = setting, row
+        self._list()
+
+    def _list(self) -> None:
+        self.list.children = tuple(row for _, row in self.rows.values())
+        self.changed()
+
+    def _remove(self, path: str) -> None:
+        self.rows.pop(path, None)
+        self._list()
+
+    def _typed(self, change: Any) -> None:
+        if change["new"].strip():
+            try:
+                self.add(change["new"].strip())
+                self.path.value = ""
+            except UsageError as problem:
+                self.say(str(problem))
+
+    def _upload(self, files: list[tuple[str, bytes]]) -> None:
+        name, content = files[0]
+        path = self.folder / "adapters" / Path(name).name
+        try:
+            write_whole(path, content)
+            self.add(str(path))
+        except UsageError as problem:
+            self.say(str(problem))
+
+
+class TrainPanel:
+    """The photos of a face and how it is taught.
+
+    upload: called with the names and contents of photos that were chosen.
+    """
+
+    def __init__(
+        self, model: Model, training: DreamBooth, count: int,
+        upload: Callable[[list[tuple[str, bytes]]], None], changed: Callable[[], None],
+    ) -> None:  # fmt: skip
+        told = "or drop ten or more photos of one person here; they stay on this machine"
+        self.drop = FilePlace(told, upload, "Photos", multiple=True)
+        self.report = widgets.HTML()
+        self.thumbs = make_thumbs()
+        wall = widgets.VBox([self.thumbs])
+        wall.add_class("pl-photos")
+        self.form = Form(training, model.preset.training, filled=False)
+        allowed = Range(0, COUNT.high, "0: none", COUNT.example)
+        told = help_of(Screen)["num_class_images"][1]
+        self.count = make_setting("num_class_images", count, told, allowed=allowed)
+        self.form.observe(lambda _: changed())
+        self.count.control.observe(lambda _: changed(), "value")
+        groups = self.form.by_heading()
+        (_, first), *others = groups.items()
+        sections = widgets.Accordion([widgets.VBox(boxes) for _, boxes in others])
+        for index, (heading, _) in enumerate(others):
+            sections.set_title(index, heading)
+        sections.selected_index = None
+        self.box = widgets.VBox([self.drop, self.report, wall, *first, self.count.box, sections])
+
+    def fill(self, photos: PhotoSet | None) -> None:
+        """Show the photos that are learnt from."""
+        if photos is None:
+            self.report.value = "<span class='pl-soft'>No photos yet.</span>"
+            return
+        self.thumbs.children = tuple(
+            make_thumb(encoded(photo.image, 104), photo.name, lambda: None)
+            for photo in photos
+            if photo.image is not None
+        )
+        head, *lines = (html.escape(line) for line in photos.report.splitlines())
+        self.report.value = (
+            f"<details class='pl-soft pl-report'><summary>{head}</summary>"
+            f"<pre>{chr(10).join(lines)}</pre></details>"
+        )
+
+    def training(self) -> DreamBooth:
+        """What the widgets say, checked."""
+        return self.form.record()
+
+
+class SweepPanel:
+    """What is varied, across and down."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        options = [(title, name) for name, title in TITLES.items()]
+        self.method = labelled(widgets.Dropdown, "draw from", options=options, value="words")
+        self.across = labelled(widgets.Dropdown, "across", options=[NOTHING])
+        self.across_values = labelled(widgets.Text, "its values", value="2, 8, 25")
+        self.down = labelled(widgets.Dropdown, "down", options=[NOTHING])
+        self.down_values = labelled(widgets.Text, "its values", value="1, 2, 6")
+        told = (
+            "Numbers are separated by commas, prompts by |. All else is held as it stands in the "
+            "tab of the method, the seed too, so that neighbours differ in one thing only."
+        )
+        note = widgets.HTML(f"<span class='pl-soft'>{told}</span>")
+        self._options()
+        self.across.value, self.down.value = "num_inference_steps", "guidance_scale"
+        self.method.observe(lambda _: self._options(), "value")
+        parts = [self.method, self.across, self.across_values, self.down, self.down_values]
+        for part in parts:
+            part.observe(lambda _: changed(), "value")
+        self.box = widgets.VBox([*parts, note])
+        self.box.add_class("pl-varied")
+
+    def _options(self) -> None:
+        names = variable(self.method.value)
+        options = [(NOTHING, NOTHING), *((label_of(name), name) for name in names)]
+        for box in (self.across, self.down):
+            value = box.value
+            box.options = options
+            box.value = value if value in names else NOTHING
+
+    def vary(self) -> dict[str, list[Any]]:
+        """Setting -> values, down first: it changes slowest. Raises UsageError in one line."""
+        vary: dict[str, list[Any]] = {}
+        for name, text in (
+            (self.down.value, self.down_values.value),
+            (self.across.value, self.across_values.value),
+        ):
+            if name == NOTHING:
+                continue
+            if name in vary:
+                raise UsageError(f"sweep: {label_of(name)} is across and down; choose another")
+            vary[name] = read_values(name, text)
+        if not vary:
+            raise UsageError("sweep: nothing is varied; choose a setting across")
+        return vary
+
+    def write(self, method: str, vary: dict[str, list[Any]]) -> None:
+        """Show another sweep."""
+        self.method.value = method
+        names = [NOTHING] * (2 - len(vary)) + list(vary)
+        boxes = ((self.down, self.down_values), (self.across, self.across_values))
+        for name, (box, values) in zip(names, boxes, strict=True):
+            box.value = name
+            if name != NOTHING:
+                mark = ", " if name in RANGES else BETWEEN
+                values.value = mark.join(map(str, vary[name]))
+
+
+def read_values(name: str, text: str) -> list[Any]:
+    """ "2, 8" as [2, 8]; "a man | a woman" as two prompts. Raises UsageError in one line."""
+    numbers = name in RANGES
+    parts = [part.strip() for part in text.split("," if numbers else BETWEEN.strip())]
+    values: list[Any] = [part for part in parts if part or not numbers]
+    if numbers:
+        values = [check_number("sweep", name, _number(part), RANGES[name]) for part in values]
+    if not values or (not numbers and not any(values)):
+        raise UsageError(f"sweep: {label_of(name)} has no values; try 2, 8, 25")
+    return values
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,157 @@
+"""The side of the studio where pictures appear: the buttons that draw, progress, what was made."""
+
+from __future__ import annotations
+
+import html
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from portraitlib.generate.previews import Preview
+from portraitlib.settings import UsageError
+from portraitlib.studio.draw import Callbacks
+from portraitlib.studio.gallery import Entry, download_link, encoded, recipe_html
+from portraitlib.studio.worker import Cancelled, Worker
+
+SHOWN_PX = 1024
+PREVIEW_EVERY_S = 0.15  # at the most; and previews take at most a fifth of the time
+LONGEST_WARNING = 300  # characters; what is longer is for developers
+
+
+class Stage:
+    """Runs one job at a time and shows how far it is and what comes of it.
+
+    chosen: the picture that is shown large; None for none.
+    """
+
+    def __init__(self) -> None:
+        self.worker = Worker()
+        self.chosen: Entry | None = None
+        self.said = ""
+        self.action = widgets.Button(description="Generate", button_style="primary", icon="magic")
+        self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
+        self.bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
+        self.bar.add_class("pl-bar")
+        self.live = widgets.Checkbox(description="Draw when a setting changes", indent=False)
+        self.live.layout.width = "auto"
+        self.line = widgets.HTML()
+        self.line.add_class("pl-say")
+        self.picture = widgets.Image(format="jpeg", layout=widgets.Layout(display="none"))
+        self.recipe = widgets.HTML()
+        self.link = widgets.HTML("<span class='pl-get pl-off'>Download PNG</span>")
+        self.recipe.add_class("pl-recipe")
+        self.to_photo = widgets.Button(description="To photo", icon="image")
+        self.to_edges = widgets.Button(description="To edges", icon="pencil")
+        self.to_sliders = widgets.Button(description="To sliders", icon="sliders")
+        self.cancel.on_click(lambda _: self._stop())
+        self.boxes = self._lay_out()
+
+    def _lay_out(self) -> list[Any]:
+        act = widgets.Box([self.action, self.cancel, self.bar])
+        act.add_class("pl-act")
+        place = widgets.Box([self.picture])
+        place.add_class("pl-stage")
+        after = widgets.Box([self.to_photo, self.to_edges, self.to_sliders, self.link])
+        after.add_class("pl-after")
+        return [act, self.live, self.line, place, after, self.recipe]
+
+    # --- a job -----------------------------------------------------------------------------------
+
+    def run(self, job: Callable[[], None], word: str) -> None:
+        """Run a job in a thread of its own; a mistake becomes one line on screen."""
+
+        def guarded() -> None:
+            self.action.disabled, self.cancel.disabled = True, False
+            self.bar.value = 0.0
+            self.say(word)
+            try:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always", UserWarning)
+                    job()
+                told = dict.fromkeys(str(each.message) for each in caught)
+                short = [t for t in told if "\n" not in t and len(t) < LONGEST_WARNING]
+                self.say("; ".join([self.said, *short]))
+            except Cancelled:
+                if not self.worker.replaced:
+                    self.say("Cancelled.")
+                    self._show_chosen()
+            except UsageError as problem:
+                self.wrong(str(problem))
+            except KeyboardInterrupt as stopped:
+                self.say(str(stopped) or "Stopped.")
+            except Exception as problem:  # the reader sees one line and may try again
+                self.wrong(f"{type(problem).__name__}: {' '.join(str(problem).split())[:400]}")
+            finally:
+                self.action.disabled, self.cancel.disabled = False, True
+                self.bar.value = 0.0
+
+        self.worker.start(guarded)
+
+    def callbacks(self, looks: Looks) -> Callbacks:
+        """What a drawing calls: the bar moves, previews appear, and Cancel is heard."""
+
+        def on_step(step: int, total: int) -> None:
+            self.worker.check()
+            self.bar.value = step / total
+
+        def on_training(progress: Any) -> None:
+            self.bar.value = progress.step / progress.total
+            self.say(str(progress))
+            self.worker.check()
+
+        return Callbacks(on_step, looks.see, on_training)
+
+    def _stop(self) -> None:
+        self.cancel.disabled = True
+        self.worker.cancel()
+
+    # --- what is shown ---------------------------------------------------------------------------
+
+    def show(self, entry: Entry) -> None:
+        """Show a picture of the gallery large, with its recipe and what can be done with it."""
+        self.chosen = entry
+        self._show_chosen()
+        self.recipe.value = recipe_html(entry.recipe)
+        content = entry.path.read_bytes()
+        self.link.value = download_link(content, entry.path.name, "image/png", "Download PNG")
+
+    def _show_chosen(self) -> None:
+        """The chosen picture in place of a preview; the place stays, empty, where there is none."""
+        if self.chosen is not None:
+            self.picture.value = encoded(self.chosen.portrait.image, SHOWN_PX)
+        self.picture.layout.display = "none" if self.chosen is None else None
+
+    def say(self, text: str) -> None:
+        """One line below the buttons."""
+        self.said = text
+        self.line.value = f'<span role="status">{html.escape(text)}</span>'
+
+    def wrong(self, text: str) -> None:
+        """One line that says what cannot be, and what to try."""
+        self.said = text
+        self.line.value = f'<span class="pl-wrong" role="alert">{html.escape(text)}</span>'
+
+
+class Looks:
+    """Shows what forms, now and then: at most a fifth of the time goes into looking.
+
+    first_s: seconds until the first preview, 0 while there is none.
+    """
+
+    def __init__(self, picture: Any) -> None:
+        self.picture, self.started_s = picture, time.perf_counter()
+        self.next_s, self.first_s = 0.0, 0.0
+
+    def see(self, preview: Preview) -> None:
+        """Show a preview if it is time to; the last is the picture itself, which comes next."""
+        begun_s = time.perf_counter()
+        if begun_s < self.next_s or preview.step == preview.total:
+            return
+        self.picture.value = encoded(preview.pictures()[0])
+        self.picture.layout.display = None
+        done_s = time.perf_counter()
+        self.first_s = self.first_s or done_s - self.started_s
+        self.next_s = done_s + max(PREVIEW_EVERY_S, 4 * (done_s - begun_s))

@@ -1,0 +1,87 @@
+"""Badges, install cells and the README all derive from the one address in pyproject.toml."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from portraitlib.batch.repository import (
+    carry_address,
+    carry_ledger,
+    notebook_badge,
+    repository_address,
+    stored_ledger,
+    with_address,
+)
+from portraitlib.settings import UsageError
+
+ROOT = Path(__file__).parent.parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+ADDRESS = repository_address(ROOT)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_the_badge_and_installs_from_the_address(path):
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    assert sum(notebook_badge(ADDRESS, path.stem) in cell for cell in cells) == 1
+    (install,) = [cell for cell in cells if "pip install" in cell]
+    assert f'git+{ADDRESS}"' in install
+
+
+def test_the_readme_has_a_badge_for_every_notebook():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_address(text, ADDRESS) == text
+    for path in NOTEBOOKS:
+        assert notebook_badge(ADDRESS, path.stem) in text, path.stem
+
+
+def test_a_fork_changes_one_line(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    fork = "https://github.com/some-one/their.fork"
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(text.replace(ADDRESS, fork), encoding="utf-8")
+    changed = carry_address(tmp_path)
+    assert {path.name for path in changed} >= {"README.md", *(path.name for path in NOTEBOOKS)}
+    assert carry_address(tmp_path) == []
+    for path in changed:
+        after = path.read_text(encoding="utf-8")
+        assert ADDRESS.removeprefix("https://") not in after
+        assert with_address(after, ADDRESS) == (ROOT / path.relative_to(tmp_path)).read_text(
+            encoding="utf-8"
+        ), "nothing else is touched"
+
+
+@pytest.mark.parametrize("url", ["", 'Repository = "https://example.org/x/y"'])
+def test_an_address_that_colab_cannot_open_is_refused(tmp_path, url):
+    (tmp_path / "pyproject.toml").write_text(f"[project.urls]\n{url}\n")
+    with pytest.raises(UsageError, match="Repository"):
+        repository_address(tmp_path)
+
+
+# --- the ledger ----------------------------------------------------------------------------------
+
+
+def test_the_readme_tells_the_ledger_as_the_scoreboard_measured_it():
+    table = stored_ledger(ROOT)
+    assert table is not None and table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_new_ledger_takes_the_place_of_the_old_one_and_touches_nothing_else(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "08_scoreboard.ipynb", tmp_path / "notebooks")
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- ledger -->\nold\n<!-- end of the ledger -->\nafter\n")
+    assert carry_ledger(tmp_path, "2026-11-23")
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- ledger -->\nMeasured with `mini`, 2026-11-23:\n\n| the ")
+    assert text.endswith("|\n<!-- end of the ledger -->\nafter\n") and "old" not in text
+    assert not carry_ledger(tmp_path, "2026-11-24"), "the same ledger keeps its date"
+
+
+def test_where_no_ledger_was_measured_the_readme_stays(tmp_path):
+    (tmp_path / "README.md").write_text("<!-- ledger -->\n<!-- end of the ledger -->\n")
+    assert not carry_ledger(tmp_path, "2026-11-23")
