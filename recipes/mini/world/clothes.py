@@ -35,12 +35,12 @@ NECKS = {
     "crew": (-0.140, 0.074, 2.2, -0.092, -0.088),
     "wide crew": (-0.150, 0.084, 2.2, -0.095, -0.092),
     "vee": (-0.185, 0.076, 1.1, -0.092, -0.088),
+    "scarf": (-0.175, 0.090, 2.0, -0.095, -0.090),
     "hood": (-0.172, 0.086, 1.3, -0.096, -0.094),
-    "scoop": (-0.205, 0.108, 2.4, -0.092, -0.110),
-    "square": (-0.200, 0.112, 7.0, -0.092, -0.120),
-    "deep vee": (-0.235, 0.110, 1.15, -0.092, -0.110),
-    "straps": (-0.232, 9.0, 2.0, -0.232, -0.245),
-    "corset": (-0.222, 0.150, 3.0, -0.100, -0.130),
+    "scoop": (-0.192, 0.108, 2.4, -0.092, -0.110),
+    "square": (-0.192, 0.110, 6.0, -0.092, -0.120),
+    "deep vee": (-0.222, 0.110, 1.15, -0.092, -0.110),
+    "straps": (-0.205, 9.0, 2.0, -0.205, -0.230),
 }
 NEUTRALS = ((242, 241, 238), (34, 34, 37), (128, 130, 134), (176, 178, 180), (36, 44, 66))
 SUITS = (
@@ -75,7 +75,7 @@ def garment(seed: int, look: Look, sex: str, wear: int = 0) -> Garment:
             "shirt", sex, neck, (main, main, _lighter(main)), pattern, True, "long", ring
         )
     if word == "dress":
-        neck = str(rng.choice(["scoop", "square", "deep vee", "straps", "straps", "corset"]))
+        neck = str(rng.choice(["scoop", "square", "deep vee", "straps", "straps"]))
         pattern = str(rng.choice(["plain", "dots", "flowers", "stripes"], p=[0.5, 0.18, 0.2, 0.12]))
         main = _color(rng, neutral=0.12)
         return Garment("dress", "F", neck, (main, _lighter(main), third), pattern, sleeves="none")
@@ -83,7 +83,9 @@ def garment(seed: int, look: Look, sex: str, wear: int = 0) -> Garment:
         shades = SUITS if sex == "M" else BLAZERS
         first, shirt = shades[rng.integers(len(shades))], SHIRTS[rng.integers(len(SHIRTS))]
         inner = shirt if sex == "M" or rng.random() < 0.6 else second
-        return Garment("suit", sex, "", (first, inner, _color(rng, neutral=0.15)))
+        # A woman's blazer with lapels is cut as a coat is.
+        kind = "coat" if sex == "F" and rng.random() < 0.7 else "suit"
+        return Garment(kind, sex, "", (first, inner, _color(rng, neutral=0.15)))
     if word == "uniform":
         dye = CAMOUFLAGE[rng.integers(len(CAMOUFLAGE))]
         return Garment("uniform", sex, "", (dye[:3],), str(dye[3]))
@@ -111,7 +113,8 @@ def _lighter(color: tuple[float, float, float]) -> tuple[float, float, float]:
     return tuple(255 - (255 - c) * 0.35 for c in color)
 
 
-def _smooth(t: np.ndarray) -> np.ndarray:
+def smooth(t: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, an S between."""
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -125,7 +128,7 @@ def neckline(rest: np.ndarray, neck: str) -> np.ndarray:
     front = depth + np.minimum(rise, 0.5)
     slope = (side - depth) * power * np.maximum(t, 1e-3) ** (power - 1) / width
     back = behind + 0.02 * (t**2 - 1) + 0.02
-    ahead = _smooth((z + 0.075) / 0.035)
+    ahead = smooth((z + 0.075) / 0.035)
     above = y - (ahead * front + (1 - ahead) * back)
     return above / np.sqrt(1 + (ahead * np.minimum(slope, 8)) ** 2)
 
@@ -138,7 +141,7 @@ def bare(rest: np.ndarray, worn: Garment) -> np.ndarray:
         strap = np.abs(np.abs(x) - 0.088) - 0.0085
         outside = np.minimum(outside, strap)
     if worn.sleeves == "none":
-        hole = np.abs(x) - (0.142 + 0.062 * _smooth((-0.115 - y) / 0.11))
+        hole = np.abs(x) - (0.142 + 0.062 * smooth((-0.115 - y) / 0.11))
         outside = np.maximum(outside, hole)
     if worn.sleeves == "short":
         outside = np.maximum(outside, np.abs(x) - 0.335)
@@ -158,7 +161,7 @@ def paint(
     relief = _relief(worn.kind, worn.sex, worn.fleece).copy()
     if worn.neck:
         outside = bare(of.rest, worn)
-        there = _smooth(0.5 - outside / 0.0025)
+        there = smooth(0.5 - outside / 0.0025)
         rgb = _painted(of, worn, outside)
     else:
         there = of.cloth.reshape(-1)[of.texel]
@@ -221,7 +224,9 @@ def _painted(of: Cut, worn: Garment, outside: np.ndarray) -> np.ndarray:
     if worn.sleeves == "none":
         lay(main * 0.7, 0.6 * (1 - np.abs(outside + 0.005) / 0.0015))
     coarse, middle, fine = of.noise
-    folds = of.shade if not worn.fleece else of.shade**0.4 * (1 + 0.05 * coarse + 0.04 * middle)
+    folds = (
+        of.shade**0.7 if not worn.fleece else of.shade**0.4 * (1 + 0.05 * coarse + 0.04 * middle)
+    )
     grain = (0.07 if worn.fleece else 0.03) * fine
     return rgb * (folds * (1 + grain))[:, None]
 
@@ -243,20 +248,24 @@ def _dyed(of: Cut, worn: Garment) -> np.ndarray:
         return np.clip((mean + (rgb - mean) * float(worn.pattern)) * worn.colors[0], 0, 255)
     main, inner, third = (np.array(c, np.float32) for c in worn.colors)
     if worn.kind == "coat":
-        white = _smooth((value - 150) / 40) * _smooth((0.16 - blue) / 0.06)
-        under = inner * np.clip(value / 90, 0.35, 1.4)[:, None]
+        white = smooth((value - 150) / 40) * smooth((0.16 - blue) / 0.06)
+        under = inner * np.clip(value / 90, 0.35, 1.25)[:, None]
+        if not worn.stethoscope:  # a blazer: without its badge and pen
+            white = np.maximum(white, (np.abs(x) > 0.06) & (y < -0.2))
+            jacket = main * np.clip(value / 205, 0.5, 1.12)[:, None]
+            return (under + white[:, None] * (jacket - under)) * grain
         badge = (np.abs(rgb - rgb.mean(1, keepdims=True)).max(1) > 20) & (np.abs(x) > 0.05)
         keep = np.maximum(white, badge & (y < -0.25) & (np.abs(x) > 0.06))[:, None]
         return (under + keep * (rgb * 1.06 - under)) * grain
     if worn.sex == "F":
-        blouse = _smooth((value - 42) / 22)
+        blouse = smooth((value - 42) / 22)
         jacket = main * np.clip(value / 18, 0.55, 1.5)[:, None]
         under = inner * np.clip(value / 82, 0.6, 1.25)[:, None]
         return (jacket + blouse[:, None] * (under - jacket)) * grain
     middle = np.abs(x) < 0.05
-    shirt = _smooth((value - 120) / 50)
-    tie = middle * _smooth((blue - 0.42) / 0.15) * _smooth((value - 48) / 12) * (1 - shirt)
-    stripe = shirt * middle * _smooth((blue - 0.05) / 0.06) * (y < -0.155)
+    shirt = smooth((value - 120) / 50)
+    tie = middle * smooth((blue - 0.42) / 0.15) * smooth((value - 48) / 12) * (1 - shirt)
+    stripe = shirt * middle * smooth((blue - 0.05) / 0.06) * (y < -0.155)
     jacket = main * np.clip(value / 42, 0.4, 1.9)[:, None]
     rgb = jacket + shirt[:, None] * (inner * np.clip(value / 225, 0.5, 1.06)[:, None] - jacket)
     rgb += tie[:, None] * (third * np.clip(value / 75, 0.6, 1.5)[:, None] - rgb)

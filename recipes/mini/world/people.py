@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from . import beard, clothes, features, glasses, hair, skin
+from . import beard, clothes, features, glasses, hair, sewing, skin
 from .bodies import worn
 from .heads import (
     FACE_UV,
@@ -151,8 +151,16 @@ def _scalp() -> np.ndarray:
     inside = (x < w) & (y < h)
     value = soft[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)] * inside
     away = np.linalg.norm((heads.uv - FACE_UV) / (0.15, 0.19), axis=1)
-    high = heads.shapes.mean(0)[:, 1] > -0.02
-    return np.clip((value - 0.35) / 0.3, 0, 1) * np.clip((away - 0.9) / 0.2, 0, 1) * high
+    _, y, z = heads.shapes.mean(0).T
+    high = y > -0.02
+    nape = np.clip((-0.015 - z) / 0.02, 0, 1) * (y < 0.06)
+    return (
+        nape
+        + (1 - nape)
+        * np.clip((value - 0.35) / 0.3, 0, 1)
+        * np.clip((away - 0.9) / 0.2, 0, 1)
+        * high
+    )
 
 
 def build(person: Person, look: Look, wear: int = 0) -> Body:
@@ -162,21 +170,23 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
     """
     points, small = mixed_head(person, look)
     garment = clothes.garment(person.seed, look, sex(look), wear)
-    own = worn(*clothes.wearer(person.seed, garment))
+    wearer = clothes.wearer(person.seed, garment)
+    own = worn(*wearer)
     # The head takes the size of the body that it sits on.
     points, small = points / own.scale, {k: v / own.scale for k, v in small.items()}
     positions, followed = own.positions.copy(), points[own.bank_index]
-    weight = _smooth((followed[:, 1] + 0.135) / 0.05)
+    weight = _smooth((followed[:, 1] + 0.148) / 0.085)
     # As high as the neck lie shoulders too: these are the body's.
     beside = _smooth((0.12 - np.abs(followed[:, 0])) / 0.035)
     weight *= np.where(followed[:, 1] > -0.05, 1, beside)
     positions[own.near] += weight[:, None] * (followed - positions[own.near])
+    positions = sewing.thicken(positions, wearer, garment).astype(np.float32)
     material = skin.paint(person, look, *donors(person, look), garment)
     body = Surface(
         *("body", positions, own.uv, own.triangles, own.head, own.neck, material),
         welds=own.welds,
     )
-    surfaces = [body]
+    surfaces = [body, *sewing.sewn(positions, wearer, garment, person.seed)]
     for name, p in small.items():
         surfaces.append(_small_surface(name, p, material))
     eyes = np.stack([small[s].mean(0) for s in ("h_L_eye", "h_R_eye")])

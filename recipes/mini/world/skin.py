@@ -10,6 +10,7 @@ import numpy as np
 
 from . import clothes, features
 from .cuts import head_places
+from .clothes import Garment, smooth, srgb
 from .heads import FACE_RADIUS, FACE_UV, TEXTURE_PX, bank, uv_grid
 from .surface import PART, SKIN, Material
 
@@ -38,12 +39,6 @@ def linear(srgb: np.ndarray) -> np.ndarray:
     """Light of sRGB 0..255, 0..1 float32."""
     c = srgb / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def smooth(t: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, an S between."""
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 @lru_cache(maxsize=64)
@@ -85,7 +80,7 @@ def paint(
     look: Look,
     rows: np.ndarray,
     weights: np.ndarray,
-    garment: clothes.Garment,
+    garment: Garment,
 ) -> Material:
     """The skin and the clothes of a person: one texture, its relief and its labels.
 
@@ -108,8 +103,13 @@ def paint(
     color, cloth, relief = clothes.paint(garment, base, _neck(scalp))
     # The foot of the neck has the body's even skin, so that both meet unseen.
     high = smooth((head_places()[..., 1] + 0.095) / 0.03)
+    high[:, : int(0.09 * TEXTURE_PX)] = 1  # ears hang as low
     own = (heads.island * (1 - cloth[:h, :w]) * high)[..., None]
-    color[:h, :w] += own * (clothes.srgb(base * relative) - color[:h, :w])
+    color[:h, :w] += own * (srgb(base * relative) - color[:h, :w])
+    # The tip of one ear lies below the head's part of the texture.
+    tip, lobe = color[h : h + 46, :92], relative[h - 46 : h, 10:80].reshape(-1, 3)
+    light = linear(tip)
+    tip[:] = srgb(base * np.median(lobe, 0) * np.clip(light / np.median(light, (0, 1)), 0.7, 1.2))
     features.paint_eyes(color, person, look)
     own_relief = sum(
         wt * heads.reliefs[r].astype(np.float32) for r, wt in zip(rows, weights, strict=True)
