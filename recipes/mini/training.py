@@ -182,7 +182,7 @@ class Run:
 
     rate: of learning, after 100 steps of warming up; `settle`: bring it down to 2 % by the end of
     the minutes, for a set of weights that is to be used; without, the rate stays, and the training
-    can go on from there.
+    can go on from there. steps: stop there, whatever the minutes.
     """
 
     folder: Path
@@ -191,6 +191,7 @@ class Run:
     settle: bool = False
     bfloat16: bool = True
     average: float = 0.999
+    steps: int = 10**9
 
     def rate_at(self, step: int, elapsed_s: float) -> float:
         up = min(1.0, (step + 1) / 100)
@@ -224,7 +225,8 @@ def train(
     stop = _stop_on_signal()
     began = time.monotonic()
     saved = drawn = began
-    while time.monotonic() - began < 60 * run.minutes and not stop:
+    until = began + 60 * run.minutes
+    while time.monotonic() < until and log.step < run.steps and not stop:
         for group in optimizer.param_groups:
             scale = group.get("rate_scale", 1.0)
             group["lr"] = scale * run.rate_at(log.step, time.monotonic() - began)
