@@ -28,17 +28,21 @@ def zone(person: Person, rng: np.random.Generator, margin: float = 0.0) -> np.nd
     soft = 0.018
     # From the sideburns down the cheek to the corner of the mouth, and below the jaw.
     low_cheek = rng.uniform(-0.008, 0.012)
-    cheek = np.interp(a, (0.0, 0.055, 0.10, 0.145, 0.172, 0.19), (0.36, 0.338, 0.352, 0.342, 0.29, 0.27))
+    cheek = np.interp(
+        a, (0.0, 0.055, 0.10, 0.145, 0.172, 0.19), (0.36, 0.338, 0.352, 0.342, 0.29, 0.27)
+    )
     jaw = 0.487 - 0.115 * (a / 0.2) ** 2
     beard = smooth((v - cheek - low_cheek * (a > 0.06)) / soft) * smooth((jaw - v) / soft)
     beard *= smooth((0.196 - a) / 0.006)
     top = 0.308 + 0.12 * np.clip(a - 0.02, 0, None)
-    moustache = smooth((v - top) / 0.008) * smooth((0.078 - a) / 0.012) * (v < 0.36)
+    moustache = smooth((v - top) / 0.008) * smooth((0.082 - a) / 0.010) * (v < 0.36)
+    # Beside the mouth they meet.
+    meet = np.exp(-(((a - 0.082) / 0.012) ** 2)) * smooth((v - 0.325) / 0.01) * (v < 0.40)
     around = ((a / (LIPS_U + 0.004)) ** 2 + ((v - LIPS_V) / (LIPS_HALF + 0.001)) ** 2) ** 0.5
-    mouth = smooth((around - 1.0) / 0.12)
+    mouth = smooth((around - 0.96) / 0.10)
     # Below the lower lip it is thin beside the middle.
     gap = np.exp(-(((a - 0.030) / 0.014) ** 2) - ((v - 0.388) / 0.009) ** 2)
-    return np.maximum(beard * (1 - 0.4 * gap), moustache) * mouth
+    return np.maximum(beard * (1 - 0.4 * gap), np.maximum(moustache, 0.9 * meet)) * mouth
 
 
 def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands, ...]:
@@ -65,8 +69,8 @@ def _beard(person: Person, look: Look, head: Head, body: Surface, skin) -> tuple
     rough = hair._noise(density.shape, 2.2, rng)
     density = smooth((density + (0.10 if full else 0.06) * rough - 0.25) / 0.5)
     tone = hair.color(person, look) * (0.95, 0.93, 0.92)
-    hair.stain(body, density, tone, 0.62 if full else 0.55, PART["beard"])
-    roots = take_roots(head.points, density, 9000 if full else 6500, rng)
+    hair.stain(body, density, tone, 0.7 if full else 0.66, PART["beard"])
+    roots = take_roots(head.points, density, 9000 if full else 9000, rng)
     a, v = np.abs(roots.uv[:, 0] - MIDDLE), roots.uv[:, 1]
     upper = (v < 0.352) & (a < 0.085)
     if full:
@@ -105,14 +109,13 @@ def _brows(person: Person, look: Look, head: Head, body: Surface, skin) -> tuple
     rng = np.random.default_rng((person.seed, 8))
     h, w = uv_grid().shape[:2]
     paint = body.material.color[:h, :w]
-    density, bare = _painted_brows(paint, person)
+    density, bare = _painted_brows(paint, person, look)
     tone = hair.color(person, look)
     skin_tone = np.median(bare[density > 0.5], 0) if (density > 0.5).any() else tone
     if look.hair != "black":
         tone = tone * (0.78, 0.74, 0.70)
     # The painted brow gives way to skin with a shade of the hair's colour.
-    cover = smooth(cv2.GaussianBlur(density, (0, 0), 2.0) / 0.35)[..., None]
-    paint[:] = (paint * (1 - cover) + bare * cover).astype(np.uint8)
+    paint[:] = bare.astype(np.uint8)
     hair.stain(body, density, tone, 0.42, PART["brows"])
     roots = take_roots(head.points, density, int(420 * (1 + 0.3 * person.brow_thickness)), rng)
     outward = np.sign(roots.uv[:, :1] - MIDDLE)
@@ -135,32 +138,39 @@ def _brows(person: Person, look: Look, head: Head, body: Surface, skin) -> tuple
     return (strands,)
 
 
-def _painted_brows(paint: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarray]:
-    """Where a texture (h, w, 3) has painted brows, (h, w) 0..1, and what the skin is without."""
+ARCH_A = (0.025, 0.05, 0.085, 0.115)  # from the face's middle, in u
+ARCH_V = (0.184, 0.178, 0.173, 0.183)  # where brows are as a rule
+
+
+def _painted_brows(paint: np.ndarray, person: Person, look: Look) -> tuple[np.ndarray, np.ndarray]:
+    """Brows along those that a texture (h, w, 3) has: (h, w) 0..1, and the skin without them."""
     grid = uv_grid()
     a, v = np.abs(grid[..., 0] - MIDDLE), grid[..., 1]
-    window = smooth((a - 0.018) / 0.006) * smooth((0.125 - a) / 0.008)
-    window *= smooth((v - 0.150) / 0.006) * smooth((0.206 - 0.25 * np.clip(a - 0.085, 0, 1) - v) / 0.005)
+    mirror = np.clip(int(2 * MIDDLE * TEXTURE_PX) - np.arange(a.shape[1]), 0, None)
     grey = cv2.GaussianBlur(paint.astype(np.float32).mean(-1), (0, 0), 1.2)
-    inside = (window > 0.05).astype(np.uint8)
-    level = np.percentile(grey[inside > 0], 80)
-    dark = np.clip((0.86 - grey / level) / 0.25, 0, 1) * window
-    both = (dark + dark[:, np.clip(int(2 * MIDDLE * TEXTURE_PX) - np.arange(dark.shape[1]), 0, None)]) / 2
-    soft = cv2.GaussianBlur(both.astype(np.float32), (0, 0), 2.2 + 0.8 * person.brow_thickness)
-    usual = _usual_brows(a, v)
-    density = smooth((0.65 * soft + 0.45 * usual - 0.36 + 0.08 * person.brow_thickness) / 0.4)
-    mask = (cv2.dilate(np.maximum(dark, density).astype(np.float32), np.ones((7, 7))) > 0.12)
-    x0, x1 = int(0.18 * TEXTURE_PX), int(0.47 * TEXTURE_PX)
-    y0, y1 = int(0.13 * TEXTURE_PX), int(0.22 * TEXTURE_PX)
-    bare = paint.copy()
+    contrast = np.clip(1 - grey / cv2.GaussianBlur(grey, (0, 0), 16), 0, 0.5)
+    contrast = (contrast + contrast[:, mirror]) / 2
+    arch = np.polyval(np.polyfit(ARCH_A, ARCH_V, 3), np.clip(a, 0.02, 0.12))
+    seen = contrast * np.exp(-(((v - arch) / 0.010) ** 2)) * (a > 0.03) * (a < 0.11)
+    # A smooth line through what is dark, held to the usual one where little is.
+    columns = np.linspace(0.03, 0.11, 17)
+    near = np.abs(a[..., None] - columns) < 0.003
+    weight = (seen[..., None] * near).sum((0, 1))
+    off = ((seen * (v - arch))[..., None] * near).sum((0, 1)) / (weight + 2.0)
+    shift = np.polyval(np.polyfit(columns - 0.07, off, 2, w=weight + 1.0), a - 0.07)
+    middle = arch + np.clip(shift, -0.012, 0.012)
+    half = np.interp(a, (0.021, 0.030, 0.055, 0.085, 0.118), (0, 0.0058, 0.0064, 0.0046, 0))
+    fine = 0.78 if look.who in ("woman", "girl") else 1.0
+    half = half * fine * (1 + 0.28 * person.brow_thickness) + 1e-5
+    density = smooth(1.35 - np.abs(v - middle) / half) * (half > 1e-4)
+    near_line = np.abs(v - middle) < 0.018
+    gone = (contrast > 0.035) & near_line & (a > 0.018) & (a < 0.125) | (density > 0.05)
+    gone = cv2.dilate(gone.astype(np.uint8), np.ones((5, 5)))
+    x0, x1, y0, y1 = (int(t * TEXTURE_PX) for t in (0.18, 0.47, 0.13, 0.22))
+    bare = paint.astype(np.float32)
     piece = np.ascontiguousarray(paint[y0:y1, x0:x1])
-    filled = cv2.inpaint(piece, mask[y0:y1, x0:x1].astype(np.uint8), 5, cv2.INPAINT_TELEA)
-    bare[y0:y1, x0:x1] = filled
-    return density.astype(np.float32), bare.astype(np.float32)
-
-
-def _usual_brows(a: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """An arch for those whose painted brows are faint, 0..1."""
-    arch = np.interp(a, (0.025, 0.05, 0.085, 0.115), (0.184, 0.178, 0.173, 0.183))
-    half = np.interp(a, (0.02, 0.03, 0.06, 0.09, 0.118), (0.0, 0.0060, 0.0062, 0.0045, 0.0))
-    return np.clip(1.3 - np.abs(v - arch) / (half + 1e-4), 0, 1) * (half > 0)
+    filled = cv2.inpaint(piece, gone[y0:y1, x0:x1], 5, cv2.INPAINT_TELEA).astype(np.float32)
+    blurred = cv2.GaussianBlur(filled, (0, 0), 4)
+    soft = cv2.GaussianBlur(gone[y0:y1, x0:x1].astype(np.float32), (0, 0), 2)[..., None]
+    bare[y0:y1, x0:x1] = filled * (1 - soft) + blurred * soft
+    return density.astype(np.float32), bare

@@ -57,9 +57,7 @@ def wear(person: Person, look: Look, head: Head) -> list[Surface]:
     color, roughness, specular = choices[int(rng.integers(len(choices)))]
     pieces, lenses = _pieces(frame, head, rng.uniform(-0.002, 0.001))
     paint = np.full((1, 1, 3), color, np.uint8)
-    rim = Material(
-        HARD, paint, labels=PART["glasses"], roughness=roughness, specular=specular
-    )
+    rim = Material(HARD, paint, labels=PART["glasses"], roughness=roughness, specular=specular)
     tint = np.array([[[70, 78, 84]]], np.uint8)
     glass = Material(GLASS, tint, labels=PART["glasses"], opacity=float(rng.choice((0.05, 0.10))))
     return [
@@ -156,7 +154,9 @@ def _pieces(frame: Frame, head: Head, lower: float) -> tuple[list, list]:
         lenses.append(_fan(ring))
         outer = outline[np.argmax(sign * outline[:, 0])]
         hinge = placed(np.array([[outer[0], outline[:, 1].max() * 0.55]]))[0]
-        pieces.append(_tube(_temple(hinge, head, sign), frame.thick * 0.8, 0.8 * frame.deep + 0.001))
+        pieces.append(
+            _tube(_temple(hinge, head, sign), frame.thick * 0.8, 0.8 * frame.deep + 0.001)
+        )
     inner = gap - frame.half_width * size * 0.93
     x = np.linspace(-inner, inner, 9)
     high = 0.35 * frame.half_height * size
@@ -192,7 +192,11 @@ def _temple(hinge: np.ndarray, head: Head, sign: int) -> np.ndarray:
 
 
 def _tube(
-    course: np.ndarray, thick: float, deep: float, closed: bool = False, sides: int = 8,
+    course: np.ndarray,
+    thick: float,
+    deep: float,
+    closed: bool = False,
+    sides: int = 8,
     bulge: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A tube along a course (k, 3): points and triangles. thick across, deep front to back."""
@@ -207,7 +211,10 @@ def _tube(
     across = np.cross(along, depth)
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False) + np.pi / sides
     c, s = (np.sign(f) * np.abs(f) ** 0.7 for f in (np.cos(angle), np.sin(angle)))
-    ring = thick / 2 * c[None, :, None] * across[:, None] + deep / 2 * s[None, :, None] * depth[:, None]
+    ring = (
+        thick / 2 * c[None, :, None] * across[:, None]
+        + deep / 2 * s[None, :, None] * depth[:, None]
+    )
     if bulge:
         size = bulge * np.sqrt(np.clip(1 - np.linspace(-1, 1, k) ** 2, 0.003, 1))
         spin = np.cos(angle)[:, None] * (1, 0, 0) + np.sin(angle)[:, None] * (0, 1, 0)

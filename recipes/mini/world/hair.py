@@ -98,7 +98,7 @@ class Cut:
 
 
 LONG = {"strands": 9000, "steps": 18, "rise": 0.4, "shorn": 0.0, "weight": 0.10, "hug": 0.8}
-RINGLETS = LONG | {"strands": 3600, "points": 64, "width": 0.0016}
+RINGLETS = LONG | {"strands": 3200, "points": 84, "width": 0.0016}
 CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
     ("straight", "short"): (
         Cut(0.024, 0.011, "whorl", strands=26000, steps=5, rise=0.6, height=0.008, locks=1200),
@@ -108,10 +108,12 @@ CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
         Cut(0.006, 0.004, "whorl", strands=26000, steps=3, rise=0.75, height=0.003, gathered=0.1),
     ),
     ("curly", "short"): (
-        Cut(0.085, 0.050, "out", strands=9000, steps=22, rise=0.9, height=0.030, weight=0.06,
-            obey=0.25, locks=420, gathered=0.45, radius=0.0055, pitch=0.024),
-        Cut(0.080, 0.022, "out", strands=9000, steps=20, rise=0.8, height=0.026, weight=0.05,
-            obey=0.25, locks=480, gathered=0.45, radius=0.0045, pitch=0.020),
+        Cut(0.085, 0.050, "out", strands=8000, steps=12, rise=0.9, height=0.030, weight=0.06,
+            obey=0.25, locks=300, gathered=0.75, radius=0.0075, pitch=0.030, frizz=0.0012,
+            points=28),
+        Cut(0.080, 0.022, "out", strands=9000, steps=12, rise=0.8, height=0.026, weight=0.05,
+            obey=0.25, locks=360, gathered=0.7, radius=0.0060, pitch=0.026, frizz=0.0012,
+            points=26),
         Cut(0.066, 0.052, "out", strands=10000, steps=20, rise=1.0, height=0.040, weight=0.0,
             obey=0.1, locks=1400, gathered=0.3, radius=0.0030, pitch=0.012, frizz=0.004),
     ),
@@ -121,14 +123,14 @@ CUTS: dict[tuple[str, str], tuple[Cut, ...]] = {
         Cut(0.46, 0.42, "hanging", height=0.026, level=-0.25, locks=150, gathered=0.65,
             radius=0.011, pitch=0.11, **LONG),
         Cut(0.30, 0.24, "hanging", height=0.026, level=-0.055, locks=260, **LONG),
-        Cut(0.30, 0.24, "tied", height=0.010, locks=300, tail=0.30, **LONG),
+        Cut(0.30, 0.24, "tied", height=0.010, locks=300, tail=0.50, **LONG),
         Cut(0.30, 0.24, "tied", height=0.012, locks=300, bun=0.034, **LONG),
     ),
     ("curly", "long"): (
         Cut(0.46, 0.42, "hanging", height=0.034, level=-0.22, locks=230, gathered=0.6,
-            radius=0.010, pitch=0.045, frizz=0.006, **RINGLETS),
+            radius=0.011, pitch=0.052, frizz=0.006, **RINGLETS),
         Cut(0.40, 0.36, "hanging", height=0.034, level=-0.13, locks=260, gathered=0.55,
-            radius=0.0085, pitch=0.032, frizz=0.006, **RINGLETS),
+            radius=0.0095, pitch=0.042, frizz=0.006, **RINGLETS),
         Cut(0.46, 0.42, "hanging", height=0.032, level=-0.26, locks=170, gathered=0.6,
             radius=0.013, pitch=0.075, frizz=0.005, **RINGLETS),
     ),
@@ -142,8 +144,8 @@ WOMEN = {
         Cut(0.085, 0.045, "parted", height=0.024, weight=0.07, shorn=0.3, hug=0.5),
     ),
     ("curly", "short"): (
-        Cut(0.14, 0.12, "hanging", height=0.036, level=-0.04, locks=300, gathered=0.5, radius=0.008,
-            pitch=0.030, frizz=0.005, **RINGLETS | {"points": 40, "strands": 6000}),
+        Cut(0.14, 0.12, "hanging", height=0.036, level=-0.04, locks=300, gathered=0.5, radius=0.0085,
+            pitch=0.032, frizz=0.005, **RINGLETS | {"points": 44, "strands": 5600}),
         *CUTS["curly", "short"][::2],
     ),
 }  # fmt: skip
@@ -158,7 +160,14 @@ MOHAWKS = (
     Cut(0.105, 0.08, "upward", strands=50000, steps=9, rise=0.9, height=0.01, weight=0.06,
         locks=70, gathered=0.7, frizz=0.002),
 )  # fmt: skip
-DYES = ((226, 30, 120), (40, 190, 70), (30, 160, 220), (245, 110, 20), (130, 50, 210), (225, 30, 40))
+DYES = (
+    (226, 30, 120),
+    (40, 190, 70),
+    (30, 160, 220),
+    (245, 110, 20),
+    (130, 50, 210),
+    (225, 30, 40),
+)
 
 
 def choose(person: Person, look: Look) -> Cut:
@@ -177,7 +186,7 @@ def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands
         return ()
     rng = np.random.default_rng((person.seed, 6))
     cut_ = choose(person, look)
-    form = _form(person, head, rng)
+    form = _form(person, head, cut_.bun > 0, rng)
     within = inside_hairline() - 5 * person.hairline - _receding(look)
     density = smooth((within + 2.5 * _noise(within.shape, 3.0, rng)) / 9)
     tone = color(person, look)
@@ -205,13 +214,13 @@ def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands
     return tuple(found)
 
 
-def _form(person: Person, head: Head, rng: np.random.Generator) -> Form:
+def _form(person: Person, head: Head, bun: bool, rng: np.random.Generator) -> Form:
     scale = (head.landmarks["head_top"][1] - head.landmarks["chin"][1]) / 0.238
     return Form(
         scale=scale,
         crown=np.array([rng.choice((-1, 1)) * rng.uniform(0.004, 0.018), 0.165, -0.078]) * scale,
         parting=(0.042 * person.parting + rng.normal(0, 0.004)) * scale,
-        tie=np.array([0, rng.uniform(0.05, 0.15), -0.115]) * scale,
+        tie=np.array((0, 0.182, -0.075) if bun else (0, rng.uniform(0.09, 0.13), -0.114)) * scale,
         behind=float(rng.choice((0.0, 0.5, 1.0))),
     )
 
@@ -246,9 +255,7 @@ def _noise(shape: tuple[int, ...], size: float, rng: np.random.Generator) -> np.
     return noise / noise.std()
 
 
-def stain(
-    body: Surface, density: np.ndarray, tone: np.ndarray, cover: float, label: int
-) -> None:
+def stain(body: Surface, density: np.ndarray, tone: np.ndarray, cover: float, label: int) -> None:
     """Paint the skin between roots, in place; density (h, w) and cover 0..1."""
     h, w = density.shape
     grain = 1 + 0.25 * _noise(density.shape, 0.8, np.random.default_rng(1))
@@ -287,6 +294,8 @@ def _lay(
         "hug": cut_.hug,
     }
     lines = lay(roots, skin, length, cut_.steps, lambda p: comb(p, form), **how)
+    if cut_.comb == "hanging":
+        lines = _off_face(lines, form, rng)
     if cut_.fringe:
         lines = _fringe(cut_, lines, roots, form, skin, rng)
     lines = _trim(cut_, lines, form, rng)
@@ -294,7 +303,7 @@ def _lay(
     if cut_.points:
         lines = finer(lines, cut_.points)
     t = np.linspace(0, 1, lines.shape[1])
-    lines = gather(lines, locks, centers, cut_.gathered * t**0.7)
+    lines = gather(lines, locks, centers, cut_.gathered * t ** (0.4 if cut_.radius else 0.7))
     if cut_.radius:
         count = len(centers)
         starts = smooth(t / 0.3)
@@ -302,6 +311,17 @@ def _lay(
         pitch = cut_.pitch * rng.uniform(0.75, 1.3, count)[locks]
         lines = curl(lines, locks, radius, pitch, rng)
     return stray(lines, cut_.frizz, rng), locks
+
+
+def _off_face(lines: np.ndarray, form: Form, rng: np.random.Generator) -> np.ndarray:
+    """Hold strands back from eyes, cheeks and mouth."""
+    x, y, z = np.moveaxis(lines / form.scale, -1, 0)
+    before = smooth((z - 0.015) / 0.03) * smooth((0.128 - y) / 0.03)
+    half = np.interp(y, (-0.12, -0.06, 0.0, 0.06, 0.12), (0.05, 0.056, 0.068, 0.074, 0.074))
+    half = half + rng.uniform(-0.003, 0.012, (len(lines), 1))
+    left = np.sign(x.mean(1, keepdims=True) + 1e-6)
+    moved = x + left * before * np.clip(half - left * x, 0, None)
+    return np.stack([moved * form.scale, lines[..., 1], lines[..., 2]], -1).astype(np.float32)
 
 
 def _trim(cut_: Cut, lines: np.ndarray, form: Form, rng: np.random.Generator) -> np.ndarray:
@@ -345,13 +365,20 @@ def _tail(
     way = unit(np.array([0, 0.35, -1]) + 18 * disc)
     zero = np.zeros((count, 3), int)
     roots = Roots((form.tie + disc).astype(np.float32), way, zero[:, :2], zero, zero)
-    length = cut_.tail * rng.uniform(0.7, 1.0, count)
+    length = cut_.tail * form.scale * rng.uniform(0.75, 1.0, count)
+    shoulder = np.array([0.085 * rng.choice((-1, 1)), -0.07, 0.0]) * form.scale
+
+    def comb(points: np.ndarray) -> np.ndarray:
+        # Over a shoulder, where it is seen.
+        below = smooth((shoulder[1] + 0.06 - points[:, 1:2]) / 0.05)
+        ahead = unit(shoulder + (0, 0, -0.05) - points)
+        return ahead + below * (np.array([0, -1, 0.45]) - ahead)
+
     lines = lay(
-        roots, skin, length, 16, lambda p: np.array([[0, -1.0, -0.05]]) + 0 * p,
-        rise=1.0, height=0.012, obey=0.16, weight=0.10,
+        roots, skin, length, 20, comb, rise=1.0, height=0.014, obey=0.4, weight=0.05,
     )  # fmt: skip
     locks, centers = in_locks(roots, 30, rng)
-    t = np.linspace(0, 1, 17)
+    t = np.linspace(0, 1, 21)
     return stray(gather(lines, locks, centers, 0.5 * t), 0.004, rng), locks
 
 
@@ -360,7 +387,7 @@ def _bun(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hair wound up where it is tied: its lines (s, k, 3), and the lock of each (s,)."""
     count, k = 2600, 14
-    axis = unit(np.array([0, 0.35, -1.0]))
+    axis = unit(np.array([0, 0.9, -0.5]))
     right = np.array([1.0, 0, 0])
     up = np.cross(axis, right)
     locks = rng.integers(0, 36, count)
