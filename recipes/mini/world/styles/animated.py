@@ -13,7 +13,7 @@ from ..words import Look
 from .anime import streaks
 from .eyes import Eye, disc, find_eyes, laid_over, wide_eyed, window
 from .grading import graded, side_light
-from .photo import bloomed, film
+from .photo import bloomed, film, metered
 from .simplify import combed
 from .surface import (
     blemishes,
@@ -36,6 +36,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     light = soft_light(buffers, look.mood)
     person = to_linear(paint) * light + sheen(buffers, rng)
     person = person + rim_light(buffers, place, look.mood)
+    person = person * metered(person, buffers) ** 0.7
     picture = with_eyes(person.astype(np.float32), buffers)
     alpha = smoothstep(blur(buffers.alpha, 0.7), 0.05, 0.95)
     behind = stage(place, look.mood)

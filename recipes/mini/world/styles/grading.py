@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..buffers import Buffers
+from ..buffers import BEARD, BROWS, HAIR, Buffers
 from ..places import Place
 from .surface import blur, saturated, smoothstep, to_linear
 
@@ -29,9 +29,11 @@ def lit(buffers: Buffers, place: Place, mood: str) -> tuple[np.ndarray, np.ndarr
         x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
         side = 1.0 if buffers.light[0] >= 0 else -1.0
         pool = np.exp(-((x + side * 0.5) ** 2 + (y - 0.1) ** 2) / 0.8)
-        return color * side_light(buffers)[..., None], image * (0.08 + 0.4 * pool[..., None])
+        return color * side_light(buffers)[..., None], image * (0.05 + 0.28 * pool[..., None])
     if mood == "colorful":
         edge = smoothstep(np.abs(buffers.normal[..., 0]), 0.35, 0.95) * buffers.alpha
+        hair = np.isin(buffers.parts, (HAIR, BEARD, BROWS))
+        edge = edge * np.where(hair, 0.25, 1.0)  # hair is to keep its colour
         left = (buffers.normal[..., 0] < 0)[..., None]
         gels = np.where(left, [0.05, 0.55, 0.85], [0.95, 0.12, 0.5])
         paint = to_linear(buffers.albedo).astype(np.float32)

@@ -11,7 +11,7 @@ from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, Bu
 from ..places import Place
 from ..words import Look
 from .grading import graded, lit
-from .photo import film
+from .photo import film, metered
 from .surface import blemishes, blur, halved, noise, of_parts, saturated, smoothstep
 
 TURNS = 24  # directions of a brush
@@ -44,7 +44,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
             need = need * (0.10 + fine)
         paint(canvas, target, flow, need, layer, depth, look.mood, rng)
     touched = finished(canvas, subject, fine, look.mood)
-    return halved(graded(varnished(touched, canvas[..., 3], rng), "none"), sharpen=0.3)
+    return halved(graded(varnished(touched, canvas[..., 3], fine, rng), "none"), sharpen=0.3)
 
 
 def composed(buffers: Buffers, place: Place, mood: str) -> np.ndarray:
@@ -54,6 +54,7 @@ def composed(buffers: Buffers, place: Place, mood: str) -> np.ndarray:
     if mood == "dramatic":  # a dark brown studio, whatever the place
         image = 0.45 * image + 0.02 * np.array([1.0, 0.72, 0.45])
         color = color * np.array([1.10, 0.98, 0.80])
+    color = color * metered(color, buffers)
     picture = film(color + image * (1 - alpha), 1.05).astype(np.float32)
     if mood == "impressionist":
         warm = np.array([1.08, 1.02, 0.90], np.float32)
@@ -162,13 +163,17 @@ def finished(canvas: np.ndarray, subject: np.ndarray, fine: np.ndarray, mood: st
     return painted + lost * (smoothstep(fine, 0.1, 0.9) * strength)[..., None]
 
 
-def varnished(picture: np.ndarray, height_map: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def varnished(
+    picture: np.ndarray, height_map: np.ndarray, fine: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Paint's relief and the weave of the canvas in a light from the upper left, with gloss."""
     shape = height_map.shape
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     weave = 0.05 * (np.sin(x * 2 * np.pi / 5.0) + np.sin(y * 2 * np.pi / 5.0))
     relief = blur(height_map + weave + 0.05 * noise(rng, shape, 2.0), 0.8)
     slope = cv2.Sobel(relief, cv2.CV_32F, 1, 0) + cv2.Sobel(relief, cv2.CV_32F, 0, 1)
-    shade = np.clip(-slope * 0.055, -0.10, 0.13)[..., None]
+    # Faces are painted thinner.
+    thick = 0.058 * (1 - 0.6 * smoothstep(fine, 0.05, 0.5))
+    shade = np.clip(-slope * thick, -0.10, 0.13)[..., None]
     lit_paint = picture * (1 + 1.3 * shade) + 0.35 * np.clip(shade - 0.02, 0, 1)
     return np.clip(lit_paint, 0, 1)

@@ -21,7 +21,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     behind = blur(image.astype(np.float32), 12)
     rim = (blur(buffers.alpha, 5)[..., None] < 0.999) * (1 - blur(buffers.alpha, 5)[..., None])
     light = color + image * (1 - alpha) + 0.35 * rim * alpha * behind
-    light = light * 2 ** rng.normal(0, 0.16) * white_balance(rng) * metered(buffers)
+    light = light * 2 ** rng.normal(0, 0.16) * white_balance(rng) * metered(color, buffers)
     light = bloomed(light, rng.uniform(0.03, 0.10) + 0.12 * (mood == "impressionist"))
     soft = rng.uniform(0.0, 1.0) ** 2 * 1.1 + 1.2 * (mood == "impressionist")
     if soft > 0.3:
@@ -35,13 +35,16 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     return grained(small, rng)
 
 
-def metered(buffers: Buffers) -> float:
-    """A camera's half-hearted exposure for the face: brighter for a dark one, and back."""
+def metered(color: np.ndarray, buffers: Buffers) -> float:
+    """A half-hearted exposure for the lit part of a face: brighter for a dark one, and back.
+
+    color: (height, width, 3) linear light of the person.
+    """
     face = (buffers.parts == FACE) & (buffers.alpha > 0.9)
     if not face.any():
         return 1.0
-    seen = float(np.median((buffers.color @ LUMA)[face]))
-    return float(np.clip((0.26 / max(seen, 0.02)) ** 0.3, 0.8, 1.6))
+    seen = float(np.percentile((color @ LUMA)[face], 70))
+    return float(np.clip((0.34 / max(seen, 0.01)) ** 0.38, 0.8, 2.0))
 
 
 def white_balance(rng: np.random.Generator) -> np.ndarray:
