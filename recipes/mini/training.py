@@ -274,20 +274,19 @@ class Log:
     step: int
     samples: int
     curve: list[dict[str, float]]
-    _sums: dict[str, torch.Tensor] = field(default_factory=dict)
-    _steps: int = 0
+    _seen: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     _samples: int = 0
     _since: float = field(default_factory=time.monotonic)
 
     def __call__(self, samples: int, figures: dict[str, torch.Tensor]) -> None:
         self.step, self.samples = self.step + 1, self.samples + samples
-        self._steps, self._samples = self._steps + 1, self._samples + samples
-        for key, value in figures.items():
-            self._sums[key] = self._sums.get(key, torch.zeros(())) + value.detach().float()
+        self._samples += samples
+        for key, value in figures.items():  # not every step has every figure
+            self._seen.setdefault(key, []).append(value.detach().float())
         passed = time.monotonic() - self._since
         if passed < SAY_S:
             return
-        means = {k: round(float(v) / self._steps, 4) for k, v in self._sums.items()}
+        means = {k: round(float(torch.stack(v).mean()), 4) for k, v in self._seen.items()}
         said = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
         rate = self._samples / passed
         print(
@@ -295,7 +294,7 @@ class Log:
             flush=True,
         )
         self.curve.append({"step": self.step, "samples": self.samples, **means})
-        self._sums, self._steps, self._samples, self._since = {}, 0, 0, time.monotonic()
+        self._seen, self._samples, self._since = {}, 0, time.monotonic()
 
     def note(self) -> dict[str, Any]:
         return {"step": self.step, "samples": self.samples, "curve": self.curve}
