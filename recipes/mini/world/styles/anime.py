@@ -11,7 +11,7 @@ from ..words import Look
 from . import lines
 from .eyes import Eye, disc, face_scale, find_eyes, laid_over, window
 from .grading import graded, side_light
-from .mouth import Mouth, find_mouth
+from .mouth import Mouth, bent, find_mouth
 from .simplify import clean_shapes
 from .surface import (
     blemishes,
@@ -154,7 +154,7 @@ def face(picture: np.ndarray, buffers: Buffers, look: Look) -> np.ndarray:
     nose = np.concatenate([nose, [[x + side * 0.005 * scale, y + 0.045 * scale]]])
     layer = stroke(shape, nose, 1.6)
     picture = laid_over(picture, DARK, layer * 0.7)
-    picture = mouth(picture, find_mouth(buffers), scale)
+    picture = mouth(picture, bent(find_mouth(buffers), look.expression, scale), scale)
     picture = brows(picture, buffers, eyes, scale)
     for eye in eyes:
         row = int(np.clip(eye.y, 0, shape[0] - 1))
@@ -241,26 +241,48 @@ def great_eye(
     patch = laid_over(
         patch, np.array([0.70, 0.68, 0.80]), within * smoothstep(top + 0.42 - v, -soft, soft) * 0.8
     )
-    gaze = np.clip((eye.iris_x - eye.x) / half_x, -0.28, 0.28) * outer
-    gaze += -0.10  # a little inwards
-    across, down = (u - gaze) / 0.60, (v + 0.06) / 1.02
-    far = np.hypot(across, down)
-    rim = soft * 1.6
+    gaze = np.clip((eye.iris_x - eye.x) / half_x, -0.28, 0.28) * outer - 0.10  # a little inwards
+    patch = _iris(patch, (u - gaze) / 0.60, (v + 0.06) / 1.02, within, eye.color, outer, soft)
+    return laid_over(patch, DARK * 0.45, _lashes(u, v, top, bottom, soft))
+
+
+def _iris(
+    patch: np.ndarray,
+    across: np.ndarray,
+    down: np.ndarray,
+    within: np.ndarray,
+    color: np.ndarray,
+    outer: float,
+    soft: float,
+) -> np.ndarray:
+    """The iris, dark above and light below, with pupil, rim, glow and two glints.
+
+    across, down: (height, width) from its middle, 1 at its edge.  soft: a pixel in those units.
+    """
+    far, rim = np.hypot(across, down), soft * 1.6
     iris = within * smoothstep(1 - far, -rim, rim)
-    hue = eye.color / max(float(eye.color.max()), 0.15)
+    hue = color / max(float(color.max()), 0.15)
     hue = np.maximum(hue, hue[0] * np.array([1.0, 0.62, 0.36]))  # brown, not red
     deep, light = hue * 0.22, np.clip(hue * 0.85 + 0.15, 0, 1)
     blend = smoothstep(down, -0.55, 0.75)[..., None]
     patch = laid_over(patch, deep * (1 - blend) + light * blend, iris)
     patch = laid_over(patch, deep * 0.6, iris * smoothstep(far - 0.84, -rim, rim))
-    patch = laid_over(
-        patch, deep * 0.35, iris * smoothstep(0.40 - np.hypot(across, down * 0.9), -rim, rim)
-    )
+    pupil = smoothstep(0.40 - np.hypot(across, down * 0.9), -rim, rim)
+    patch = laid_over(patch, deep * 0.35, iris * pupil)
     glow = smoothstep(0.34 - np.hypot(across * 0.8, (down - 0.62) * 1.3), -0.1, 0.2)
     patch = laid_over(patch, np.clip(light * 1.15 + 0.12, 0, 1), iris * glow * 0.8)
-    glint = smoothstep(0.30 - np.hypot((across + 0.34 * outer), (down + 0.42)), -rim, rim)
+    glint = smoothstep(0.30 - np.hypot(across + 0.34 * outer, down + 0.42), -rim, rim)
     spark = smoothstep(0.15 - np.hypot(across - 0.36 * outer, down - 0.40), -rim, rim)
-    patch = laid_over(patch, np.ones(3), np.maximum(glint, spark * 0.9) * iris)
+    return laid_over(patch, np.ones(3), np.maximum(glint, spark * 0.9) * iris)
+
+
+def _lashes(
+    u: np.ndarray, v: np.ndarray, top: np.ndarray, bottom: np.ndarray, soft: float
+) -> np.ndarray:
+    """Upper lashes with a wing, the outer half of the lower ones, the lid's crease: 0..1.
+
+    u, v: (height, width) along and across the eye, 1 at the corners.  top, bottom: its lids' v.
+    """
     thick = 0.20 + 0.20 * smoothstep(u, -0.6, 1.0)
     lash = smoothstep(v - top + thick, -soft, soft) * smoothstep(top + 0.10 - v, -soft, soft)
     lash *= smoothstep(1.12 - np.abs(u), 0, 0.12)
@@ -268,11 +290,9 @@ def great_eye(
     wing *= smoothstep(u, 0.80, 0.92) * smoothstep(1.28 - u, 0, 0.25)
     under = smoothstep(0.06 - np.abs(v - bottom), -soft, soft) * smoothstep(u, -0.1, 0.5)
     under *= smoothstep(1 - np.abs(u), 0, 0.1)
-    crease = smoothstep(0.045 - np.abs(v - top + 0.62), -soft, soft) * smoothstep(
-        0.72 - np.abs(u), 0, 0.3
-    )
-    dark = np.clip(np.maximum.reduce([lash, wing, under * 0.6, crease * 0.5]), 0, 1)
-    return laid_over(patch, DARK * 0.45, dark)
+    crease = smoothstep(0.045 - np.abs(v - top + 0.62), -soft, soft)
+    crease *= smoothstep(0.72 - np.abs(u), 0, 0.3)
+    return np.clip(np.maximum.reduce([lash, wing, under * 0.6, crease * 0.5]), 0, 1)
 
 
 def scenery(place: Place, mood: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..words import Look
 from .comic import calm_light
 from .eyes import face_scale, find_eyes
 from .grading import graded, side_light
-from .mouth import find_mouth
+from .mouth import Mouth, bent, find_mouth
 from .simplify import clean_shapes
 from .surface import SIZE_PX, blemishes, brow_hairs, noise, of_parts, saturated, to_srgb
 
@@ -35,7 +35,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     person = graded(person, look.mood).astype(np.float32)[cover]
     grid[cover] = nearest(person, palette(person, PERSON_COLORS))
     grid = outlined(grid, cover, material)
-    grid = few_colors(features(grid, buffers, material), COLORS)
+    grid = few_colors(features(grid, buffers, material, look), COLORS)
     pixels = (np.clip(grid, 0, 1) * 255 + 0.5).astype(np.uint8)
     return np.repeat(np.repeat(pixels, SIZE_PX // CELLS, 0), SIZE_PX // CELLS, 1)
 
@@ -155,7 +155,7 @@ def outlined(grid: np.ndarray, cover: np.ndarray, material: np.ndarray) -> np.nd
     return grid
 
 
-def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray) -> np.ndarray:
+def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray, look: Look) -> np.ndarray:
     """Brows, eyes, nose, mouth and glasses, cell by cell."""
     grid = grid.copy()
     cell = buffers.alpha.shape[0] / CELLS
@@ -194,7 +194,7 @@ def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray) -> np.nda
     side = -1 if buffers.light[0] >= 0 else 1
     for step, drop in ((0, 0), (side, 0), (side, -1)):
         put(x / cell + step, y / cell + drop, skin * np.array([0.74, 0.60, 0.60]))
-    lips(put, buffers, cell, line)
+    lips(put, bent(find_mouth(buffers), look.expression, 1.5 * scale * cell), cell, line)
     spots = cells(blemishes(buffers))
     if spots.max() > 0.2:
         spot = np.unravel_index(spots.argmax(), spots.shape)
@@ -205,10 +205,9 @@ def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray) -> np.nda
 
 
 def lips(
-    put: Callable[[float, float, np.ndarray], None], buffers: Buffers, cell: float, line: np.ndarray
+    put: Callable[[float, float, np.ndarray], None], mouth: Mouth, cell: float, line: np.ndarray
 ) -> None:
     """The mouth: a dark line, teeth if they show, the lower lip below."""
-    mouth = find_mouth(buffers)
     points = mouth.line / cell
     columns = np.arange(np.floor(points[0, 0]), np.floor(points[-1, 0]) + 1)
     rows = np.interp(columns + 0.5, points[:, 0], points[:, 1])
