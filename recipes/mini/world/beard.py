@@ -10,7 +10,7 @@ import numpy as np
 from . import hair
 from .combs import smooth
 from .heads import TEXTURE_PX, uv_grid
-from .strands import bundle, curl, gather, in_locks, lay, skin_form, stray, take_roots
+from .strands import Grid, bundle, curl, gather, in_locks, lay, stray, take_roots
 from .surface import PART, Strands, Surface
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def zone(person: Person, rng: np.random.Generator, margin: float = 0.0) -> np.nd
     return np.maximum(beard * (1 - 0.4 * gap), np.maximum(moustache, 0.9 * meet)) * mouth
 
 
-def grow(person: Person, look: Look, head: Head, body: Surface) -> tuple[Strands, ...]:
+def grow(person: Person, look: Look, head: Head, body: Surface, skin: Grid) -> tuple[Strands, ...]:
     """Beard and brows of a person; their shadows go into the body's texture."""
-    skin = skin_form(body)
     return (*_brows(person, look, head, body, skin), *_beard(person, look, head, body, skin))
 
 
@@ -60,7 +59,9 @@ def _moustache(points: np.ndarray) -> np.ndarray:
     return np.array([0, -0.75, 0.1]) + np.tanh(points[:, :1] / 0.006) * (1, 0, 0)
 
 
-def _beard(person: Person, look: Look, head: Head, body: Surface, skin) -> tuple[Strands, ...]:
+def _beard(
+    person: Person, look: Look, head: Head, body: Surface, skin: Grid
+) -> tuple[Strands, ...]:
     if look.beard == "none":
         return ()
     rng = np.random.default_rng((person.seed, 7))
@@ -105,7 +106,9 @@ def _beard(person: Person, look: Look, head: Head, body: Surface, skin) -> tuple
     )  # fmt: skip
 
 
-def _brows(person: Person, look: Look, head: Head, body: Surface, skin) -> tuple[Strands, ...]:
+def _brows(
+    person: Person, look: Look, head: Head, body: Surface, skin: Grid
+) -> tuple[Strands, ...]:
     rng = np.random.default_rng((person.seed, 8))
     h, w = uv_grid().shape[:2]
     paint = body.material.color[:h, :w]
@@ -144,12 +147,14 @@ ARCH_V = (0.184, 0.178, 0.173, 0.183)  # where brows are as a rule
 
 def _painted_brows(paint: np.ndarray, person: Person, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """Brows along those that a texture (h, w, 3) has: (h, w) 0..1, and the skin without them."""
-    grid = uv_grid()
+    x0, x1, y0, y1 = (int(t * TEXTURE_PX) for t in (0.18, 0.47, 0.13, 0.22))
+    about = (slice(y0, y1), slice(x0, x1))
+    grid = uv_grid()[about]
     a, v = np.abs(grid[..., 0] - MIDDLE), grid[..., 1]
-    mirror = np.clip(int(2 * MIDDLE * TEXTURE_PX) - np.arange(a.shape[1]), 0, None)
-    grey = cv2.GaussianBlur(paint.astype(np.float32).mean(-1), (0, 0), 1.2)
+    piece = np.ascontiguousarray(paint[about])
+    grey = cv2.GaussianBlur(piece.astype(np.float32).mean(-1), (0, 0), 1.2)
     contrast = np.clip(1 - grey / cv2.GaussianBlur(grey, (0, 0), 16), 0, 0.5)
-    contrast = (contrast + contrast[:, mirror]) / 2
+    contrast = (contrast + contrast[:, ::-1]) / 2
     arch = np.polyval(np.polyfit(ARCH_A, ARCH_V, 3), np.clip(a, 0.02, 0.12))
     seen = contrast * np.exp(-(((v - arch) / 0.010) ** 2)) * (a > 0.03) * (a < 0.11)
     # A smooth line through what is dark, held to the usual one where little is.
@@ -166,11 +171,10 @@ def _painted_brows(paint: np.ndarray, person: Person, look: Look) -> tuple[np.nd
     near_line = np.abs(v - middle) < 0.018
     gone = (contrast > 0.035) & near_line & (a > 0.018) & (a < 0.125) | (density > 0.05)
     gone = cv2.dilate(gone.astype(np.uint8), np.ones((5, 5)))
-    x0, x1, y0, y1 = (int(t * TEXTURE_PX) for t in (0.18, 0.47, 0.13, 0.22))
+    filled = cv2.inpaint(piece, gone, 5, cv2.INPAINT_TELEA).astype(np.float32)
+    soft = cv2.GaussianBlur(gone.astype(np.float32), (0, 0), 2)[..., None]
     bare = paint.astype(np.float32)
-    piece = np.ascontiguousarray(paint[y0:y1, x0:x1])
-    filled = cv2.inpaint(piece, gone[y0:y1, x0:x1], 5, cv2.INPAINT_TELEA).astype(np.float32)
-    blurred = cv2.GaussianBlur(filled, (0, 0), 4)
-    soft = cv2.GaussianBlur(gone[y0:y1, x0:x1].astype(np.float32), (0, 0), 2)[..., None]
-    bare[y0:y1, x0:x1] = filled * (1 - soft) + blurred * soft
-    return density.astype(np.float32), bare
+    bare[about] = filled * (1 - soft) + cv2.GaussianBlur(filled, (0, 0), 4) * soft
+    every = np.zeros(paint.shape[:2], np.float32)
+    every[about] = density
+    return every, bare

@@ -1,4 +1,4 @@
-"""Glasses: rims, bridge, temples and lenses, sitting on a nose, before its eyes, behind its ears."""
+"""Glasses: rims, bridge, temples and lenses, on a nose, before eyes and behind ears."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from .heads import (
     TEXTURE_PX,
     bank,
 )
+from .strands import skin_form
 from .surface import EYE, HARD, PART, Material, Strands, Surface
 from .words import Look
 
@@ -192,7 +193,9 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
     eyes = np.stack([small[s].mean(0) for s in ("h_L_eye", "h_R_eye")])
     head = Head(points.astype(np.float32), features.landmarks(points, eyes))
     surfaces += glasses.wear(person, look, head) + glasses.studs(person, look, head)
-    strands = hair.grow(person, look, head, body) + beard.grow(person, look, head, body)
+    form = skin_form(body)
+    strands = hair.grow(person, look, head, body, form)
+    strands += beard.grow(person, look, head, body, form)
     return Body(
         surfaces=tuple(surfaces),
         strands=strands,

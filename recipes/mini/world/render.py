@@ -103,6 +103,10 @@ class Renderer:
         self.strand_program = self._program("strand")
         self.hair_program = self._program("hair")
         self.glass_program = self._program("surface", "glass")
+        self.lit_programs = (
+            *(self.program, self.strand_program),
+            *(self.hair_program, self.glass_program),
+        )
         size = (size_px, size_px)
         self.targets = [gl.texture(size, 4, dtype="f4") for _ in range(4)]
         self.strand_target = gl.texture(size, 4, dtype="f4")
@@ -179,25 +183,20 @@ class Renderer:
         strands = [(p, self._line_buffer(p)) for p in posed if isinstance(p, PosedStrands)]
         matrices = [_light_matrix(light, camera.target) for light in lights[:MOST_LIGHTS]]
         self._draw_shadows(surfaces, strands, matrices)
-        values = dict(
-            view_projection=camera.matrix(),
-            to_world=np.linalg.inv(camera.matrix()),
-            eye=np.asarray(camera.target) + (0, 0, camera.distance),
-            light_count=len(matrices),
-            irradiance=irradiance,
-            light_direction=_padded([light.direction for light in lights], 3),
-            light_color=_padded([light.color for light in lights], 3),
-            light_matrix=np.stack(
+        values = {
+            "view_projection": camera.matrix(),
+            "to_world": np.linalg.inv(camera.matrix()),
+            "eye": np.asarray(camera.target) + (0, 0, camera.distance),
+            "light_count": len(matrices),
+            "irradiance": irradiance,
+            "light_direction": _padded([light.direction for light in lights], 3),
+            "light_color": _padded([light.color for light in lights], 3),
+            "light_matrix": np.stack(
                 [m.T for m in matrices] + [np.eye(4)] * (MOST_LIGHTS - len(matrices))
             ),
-            shadows=3,
-        )
-        for program in (
-            self.program,
-            self.strand_program,
-            self.hair_program,
-            self.glass_program,
-        ):
+            "shadows": 3,
+        }
+        for program in self.lit_programs:
             _give(program, **values)
         self.shadows.use(3)
         gl.enable(gl.DEPTH_TEST)
@@ -235,12 +234,8 @@ class Renderer:
             opacity=material.opacity,
             has_relief=material.relief is not None,
         )
-        array = self.gl.vertex_array(
-            program,
-            [(vertices, "3f 3f 2f", "position", "normal", "uv")],
-            indices,
-            skip_errors=True,
-        )
+        columns = [(vertices, "3f 3f 2f", "position", "normal", "uv")]
+        array = self.gl.vertex_array(program, columns, indices, skip_errors=True)
         array.render()
         array.release()
 
@@ -255,10 +250,7 @@ class Renderer:
         )
         array = gl.vertex_array(
             self.strand_program,
-            [
-                (vertices, "3f 3f 3f", "position", "tangent", "normal"),
-                (tint, "4f1", "tint"),
-            ],
+            [(vertices, "3f 3f 3f", "position", "tangent", "normal"), (tint, "4f1", "tint")],
             indices,
         )
         gl.line_width = max(1, round(strands.width * px_per_metre))

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from .heads import TEXTURE_PX, bank
 from .surface import Strands, Surface, normals, welds
 
-CELL = 0.009  # metres, of the grids
+CELL = 0.0115  # metres, of the grids
 LOW, HIGH = np.array([-0.24, -0.36, -0.22]), np.array([0.24, 0.30, 0.24])
 
 
@@ -25,10 +25,11 @@ class Grid:
     low: np.ndarray  # (3,) metres, of the first node
     cell: float
 
-    def at(self, points: np.ndarray) -> np.ndarray:
-        """Values at points (..., 3): (..., c)."""
-        place = ((points.reshape(-1, 3) - self.low) / self.cell).T
-        found = [ndimage.map_coordinates(v, place, order=1, mode="nearest") for v in self.values]
+    def at(self, points: np.ndarray, first: int | None = None) -> np.ndarray:
+        """Values at points (..., 3): (..., c), or the first ones alone."""
+        place = ((points.reshape(-1, 3) - self.low) / self.cell).T.astype(np.float32)
+        values = self.values[:first]
+        found = [ndimage.map_coordinates(v, place, order=1, mode="nearest") for v in values]
         return np.stack(found, -1).reshape(*points.shape[:-1], len(found))
 
 
@@ -51,17 +52,15 @@ class Roots:
 
 def skin_form(body: Surface) -> Grid:
     """How far points are out of a body, metres, and which way is out: a grid of 4 values."""
-    weld = welds(body.positions)
-    out = normals(body.positions, body.triangles, weld)
+    out = normals(body.positions, body.triangles, welds(body.positions))
     axes = [np.arange(a, b, CELL) for a, b in zip(LOW, HIGH, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    tree = cKDTree(body.positions)
-    _, near = tree.query(nodes.reshape(-1, 3), workers=1)
+    _, near = cKDTree(body.positions).query(nodes.reshape(-1, 3), eps=0.3)
     away = nodes.reshape(-1, 3) - body.positions[near]
     distance = (away * out[near]).sum(1)
     values = np.concatenate([distance[:, None], out[near]], 1).T.astype(np.float32)
     values = values.reshape(4, *nodes.shape[:3])
-    return Grid(ndimage.gaussian_filter(values, (0, 0.7, 0.7, 0.7)), LOW, CELL)
+    return Grid(ndimage.gaussian_filter(values, (0, 0.6, 0.6, 0.6)), LOW, CELL)
 
 
 def take_roots(
@@ -228,7 +227,9 @@ def curl(
     return (line + wound).astype(np.float32)
 
 
-def stray(line: np.ndarray, size: float, rng: np.random.Generator, share: float = 0.04):
+def stray(
+    line: np.ndarray, size: float, rng: np.random.Generator, share: float = 0.04
+) -> np.ndarray:
     """Let strands (s, k, 3) wander, the more the farther from the root; a share of them far."""
     count, k, _ = line.shape
     t = np.linspace(0, 1, k)[None, :, None]
@@ -250,7 +251,7 @@ def bundle(
     density = mass.at(line)
     out = unit(density[..., 1:] + 1e-6)
     # What stands between a point and the open: the mass a little farther out.
-    above = sum(mass.at(line + out * d)[..., 0] for d in (0.006, 0.014)) / 2
+    above = sum(mass.at(line + out * d, 1)[..., 0] for d in (0.006, 0.014)) / 2
     usual = np.percentile(density[..., 0], 80) + 1e-9
     open_ = np.exp(-1.5 * dark * above / usual)
     ones = np.ones((count, k), np.float32)
