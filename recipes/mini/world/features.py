@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .ages import aged
 from .heads import TEXTURE_PX, bank
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ def displacement(
     x, y, z = points.T
     d = np.zeros_like(points)
     chin, nose, mouth = at["chin"], at["nose"], at["mouth"]
-    top = at["head_top"][1]
-    face = _near(points, np.array([0, 0.02, 0.08]), (0.14, 0.13, 0.10))
     # Width and length of the whole head, about its middle.
     head = np.clip((y - chin[1] + 0.03) / 0.05, 0, 1)[:, None]
     d[:, 0:1] += 0.045 * p.face_width * x[:, None] * head
@@ -84,7 +83,7 @@ def displacement(
     # The lower face.
     lower = np.clip((mouth[1] + 0.02 - y) / 0.05, 0, 1) * np.clip((y - chin[1] + 0.05) / 0.03, 0, 1)
     front = np.clip((z - 0.0) / 0.05, 0, 1)
-    strong = 0.6 if look.jawline == "yes" else 0.0
+    strong = 0.0 if look.jawline == "no" else 0.6 if look.who in ("boy", "girl") else 1.0
     styled = STYLED.get(look.style, 0.0)
     square = (0.07 * (p.jaw + strong) - 0.22 * styled) * x
     d[:, 0] += square * lower * front
@@ -93,13 +92,13 @@ def displacement(
     for side in ("left", "right"):
         sign = 1 if side == "left" else -1
         cheek = _near(points, at[f"cheek_{side}"], (0.024, 0.026, 0.03))
-        full = p.cheeks + (0.9 if look.who in ("boy", "girl") else 0) - 0.5 * strong
+        full = p.cheeks - 0.5 * strong
         d += cheek * np.array([0.0035 * sign * full, 0, 0.0028 * full])
         corner = _near(points, at[f"jaw_{side}"], (0.02, 0.022, 0.03))
         d += corner * np.array([0.0045 * sign * strong, -0.002 * strong, 0.002 * strong])
         eye = at[f"eye_{side}"]
         about = _near(points, eye + (0, 0, 0.008), (0.021, 0.016, 0.03))
-        grow = 0.10 * p.eye_size + (0.13 if look.who in ("boy", "girl") else 0) + 1.1 * styled
+        grow = 0.10 * p.eye_size + 1.1 * styled
         d += about * grow * (points - eye) * (1, 1, 0.6)
         d += about * np.array([0.0022 * sign * p.eye_spacing, 0, 0])
         d[:, 1] += about[:, 0] * 0.10 * p.eye_slant * sign * (x - eye[0])
@@ -114,8 +113,7 @@ def displacement(
     about = _near(points, nose, (0.016, 0.016, 0.024))
     d[:, 0] += about[:, 0] * (0.22 * p.nose_width - 0.5 * styled) * (x - nose[0])
     d[:, 2] -= about[:, 0] * 0.012 * styled
-    child = 0.8 if look.who in ("boy", "girl") else 0.0
-    d += about * np.array([0, -0.0032 * p.nose_length, 0.0018 * p.nose_length - 0.003 * child])
+    d += about * np.array([0, -0.0032 * p.nose_length, 0.0018 * p.nose_length])
     d[:, 2] += (
         0.0022
         * p.nose_bridge
@@ -124,12 +122,7 @@ def displacement(
     lips = _near(points, mouth, (0.024, 0.010, 0.02))
     d[:, 1] += 0.28 * p.lip_fullness * lips[:, 0] * (y - mouth[1])
     d[:, 2] += 0.0012 * p.lip_fullness * lips[:, 0]
-    if child:
-        # A child: round, a high forehead, a small jaw.
-        d[:, 1] += -0.06 * np.clip(top - y, 0, 0.2) * face[:, 0] * 0.4
-        d[:, 0] += -0.06 * x * lower * front
-        d[:, 1] += 0.006 * lower * front
-    return d
+    return d + aged(points, at, look)
 
 
 # sRGB from dark brown over green to blue.

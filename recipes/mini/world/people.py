@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from . import beard, clothes, features, glasses, hair, sewing, skin
-from .bodies import worn
+from .ages import BODY_SCALE
+from .bodies import Worn, worn
 from .heads import (
     FACE_UV,
     SMALL,
@@ -175,7 +176,7 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
     own = worn(*wearer)
     # The head takes the size of the body that it sits on.
     points, small = points / own.scale, {k: v / own.scale for k, v in small.items()}
-    positions, followed = own.positions.copy(), points[own.bank_index]
+    positions, followed = _built(own, person, look), points[own.bank_index]
     weight = _smooth((followed[:, 1] + 0.148) / 0.085)
     # As high as the neck lie shoulders too: these are the body's.
     beside = _smooth((0.12 - np.abs(followed[:, 0])) / 0.035)
@@ -206,6 +207,14 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
         head_weight=weight / own.scale,
         head=head,
     )
+
+
+def _built(own: Worn, person: Person, look: Look) -> np.ndarray:
+    """Points of a body (n, 3) of a person's build: children's are small, some are broad."""
+    rng = np.random.default_rng((person.seed, 9))
+    size = BODY_SCALE[look.who] * rng.uniform(0.97, 1.04)
+    broad = size * rng.uniform(0.94, 1.07)
+    return own.neck_joint + (own.positions - own.neck_joint) * (broad, size, size)
 
 
 def _smooth(t: np.ndarray) -> np.ndarray:
