@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from . import hair
+from . import combs, hair
 from .combs import smooth
 from .heads import TEXTURE_PX, uv_grid
 from .strands import Grid, bundle, curl, gather, in_locks, lay, stray, take_roots
@@ -39,7 +39,7 @@ def zone(person: Person, rng: np.random.Generator, margin: float = 0.0) -> np.nd
     # Beside the mouth they meet.
     meet = np.exp(-(((a - 0.082) / 0.012) ** 2)) * smooth((v - 0.325) / 0.01) * (v < 0.40)
     around = ((a / (LIPS_U + 0.004)) ** 2 + ((v - LIPS_V) / (LIPS_HALF + 0.001)) ** 2) ** 0.5
-    mouth = smooth((around - 0.96) / 0.10)
+    mouth = smooth((around - 0.93) / 0.09)
     # Below the lower lip it is thin beside the middle.
     gap = np.exp(-(((a - 0.030) / 0.014) ** 2) - ((v - 0.388) / 0.009) ** 2)
     return np.maximum(beard * (1 - 0.4 * gap), np.maximum(moustache, 0.9 * meet)) * mouth
@@ -66,6 +66,7 @@ def _beard(
         return ()
     rng = np.random.default_rng((person.seed, 7))
     full = look.beard == "full"
+    size = combs.head_scale(head)
     density = zone(person, rng)
     rough = hair._noise(density.shape, 2.2, rng)
     density = smooth((density + (0.10 if full else 0.06) * rough - 0.25) / 0.5)
@@ -75,13 +76,15 @@ def _beard(
     a, v = np.abs(roots.uv[:, 0] - MIDDLE), roots.uv[:, 1]
     upper = (v < 0.352) & (a < 0.085)
     if full:
-        most = rng.uniform(0.022, 0.034)
+        most = rng.uniform(0.019, 0.029) * size
         length = most * (0.45 + 0.75 * smooth((v - 0.37) / 0.09) * smooth((0.15 - a) / 0.09))
-        steps, rise, height = 9, 0.62, 0.012
+        steps, rise, height = 9, 0.62, 0.010 * size
     else:
-        length = np.full(len(roots), rng.uniform(0.0030, 0.0048))
-        steps, rise, height = 3, 0.4, 0.0024
-    length = np.where(upper, np.minimum(length, 0.013), length) * rng.uniform(0.7, 1.15, len(roots))
+        length = np.full(len(roots), size * rng.uniform(0.0026, 0.0042))
+        steps, rise, height = 3, 0.4, 0.002 * size
+    length = np.where(upper, np.minimum(length, 0.011 * size), length) * rng.uniform(
+        0.7, 1.15, len(roots)
+    )
 
     def comb(points: np.ndarray) -> np.ndarray:
         return np.where(upper[:, None], _moustache(points), _down(points))
@@ -94,8 +97,10 @@ def _beard(
     t = np.linspace(0, 1, steps + 1)
     if full:
         lines = gather(lines, locks, centers, 0.45 * t)
-        radius = 0.0018 * np.where(upper, 0.4, 1)[:, None] * smooth(t / 0.4)
-        lines = curl(lines, locks, radius, rng.uniform(0.014, 0.028, len(centers))[locks], rng)
+        radius = 0.0015 * size * np.where(upper, 0.4, 1)[:, None] * smooth(t / 0.4)
+        lines = curl(
+            lines, locks, radius, size * rng.uniform(0.011, 0.021, len(centers))[locks], rng
+        )
     lines = stray(lines, 0.0016 if full else 0.0005, rng)
     colors = hair.tints(tone, look, lines, locks, rng)
     return (
@@ -110,6 +115,7 @@ def _brows(
     person: Person, look: Look, head: Head, body: Surface, skin: Grid
 ) -> tuple[Strands, ...]:
     rng = np.random.default_rng((person.seed, 8))
+    size = combs.head_scale(head)
     h, w = uv_grid().shape[:2]
     paint = body.material.color[:h, :w]
     density, bare = _painted_brows(paint, person, look)
@@ -126,7 +132,7 @@ def _brows(
     inner = smooth((0.055 - a) / 0.02)[:, None]
     way = np.concatenate([outward, 0.25 + 1.3 * inner, -0.3 + 0 * inner], 1)
     way[:, 1] -= 0.6 * smooth((a - 0.075) / 0.02)
-    length = rng.uniform(0.0035, 0.0068, len(roots)) * (1 + 0.15 * person.brow_thickness)
+    length = size * rng.uniform(0.0030, 0.0056, len(roots)) * (1 + 0.15 * person.brow_thickness)
     lines = lay(
         roots, skin, length, 3, lambda p: way,
         rise=0.12, height=0.0007 * rng.uniform(0.3, 1, len(roots)), weight=0.0,

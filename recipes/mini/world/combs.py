@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .strands import unit
+
+if TYPE_CHECKING:
+    from .people import Head
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,11 @@ class Form:
     parting: float  # metres from the middle, to the person's left
     tie: np.ndarray  # (3,) where tied hair is held
     behind: float  # 0..1: how much of long hair lies behind the shoulders
+
+
+def head_scale(head: Head) -> float:
+    """The size of a head against the bank's mean."""
+    return float(head.landmarks["head_top"][1] - head.landmarks["chin"][1]) / 0.238
 
 
 Comb = Callable[[np.ndarray, Form], np.ndarray]

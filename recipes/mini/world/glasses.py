@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .heads import bank
 from .strands import unit
 from .surface import GLASS, HARD, PART, Material, Surface, welds
 
@@ -77,7 +78,8 @@ def studs(person: Person, look: Look, head: Head) -> list[Surface]:
     balls = []
     for sign, name in ((1, "ear_left"), (-1, "ear_right")):
         ear, points = head.landmarks[name], head.points
-        near = points[(sign * points[:, 0] > abs(ear[0]) - 0.020) & (points[:, 1] < ear[1])]
+        near = points[bank().head > 0.9]  # the bank's points include hands
+        near = near[(sign * near[:, 0] > abs(ear[0]) - 0.020) & (near[:, 1] < ear[1])]
         near = near[np.abs(near[:, 2] - ear[2] - 0.008) < 0.02]
         lobe = near[near[:, 1].argmin()] + (0, 0.006, 0)
         for i in range(int(rng.integers(1, 4))):
@@ -125,7 +127,7 @@ def _pieces(frame: Frame, head: Head, lower: float) -> tuple[list, list]:
     marks, points = head.landmarks, head.points
     eyes = {+1: marks["eye_left"], -1: marks["eye_right"]}
     scale = (eyes[1][0] - eyes[-1][0]) / 0.063
-    size = np.clip(scale, 0.92, 1.08)
+    size = 0.95 * float(np.clip(scale, 0.94, 1.3))
     level = (eyes[1][1] + eyes[-1][1]) / 2 - 0.002 + lower
     # Before the lashes, the bridge of the nose and the cheeks.
     near = np.abs(points[:, 0]) < 0.060 * size

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .combs import COMBS, Form, side, smooth
-from .haircuts import DYES, Cut, choose
+from .combs import COMBS, Form, head_scale, side, smooth
+from .haircuts import DYES, Cut, choose, sized
 from .heads import TEXTURE_PX, bank, uv_grid
 from .strands import (
     Grid,
@@ -75,14 +75,15 @@ def grow(person: Person, look: Look, head: Head, body: Surface, skin: Grid) -> t
     rng = np.random.default_rng((person.seed, 6))
     cut_ = choose(person, look)
     form = _form(person, head, cut_.bun > 0, rng)
+    shaven = look.punk == "yes" or cut_.top < 0.01
+    cut_ = sized(cut_, form.scale)
     within = inside_hairline() - 5 * person.hairline - _receding(look)
     density = smooth((within + 2.5 * _noise(within.shape, 3.0, rng)) / 9)
     tone = color(person, look)
-    shaven = look.punk == "yes" or cut_.top < 0.01
     stain(body, density, tone, 0.5 if shaven else 0.9, PART["hair"])
     roots = take_roots(head.points, density, cut_.strands, rng)
     if look.punk == "yes":
-        roots = _crest(roots, rng)
+        roots = _crest(roots, form, rng)
         tone = np.array(DYES[int(rng.integers(len(DYES)))], np.float32)
     lines, locks = _lay(cut_, roots, form, within, skin, person, rng)
     found = [
@@ -102,7 +103,7 @@ def grow(person: Person, look: Look, head: Head, body: Surface, skin: Grid) -> t
 
 
 def _form(person: Person, head: Head, bun: bool, rng: np.random.Generator) -> Form:
-    scale = (head.landmarks["head_top"][1] - head.landmarks["chin"][1]) / 0.238
+    scale = head_scale(head)
     return Form(
         scale=scale,
         crown=np.array([rng.choice((-1, 1)) * rng.uniform(0.004, 0.018), 0.165, -0.078]) * scale,
@@ -112,11 +113,11 @@ def _form(person: Person, head: Head, bun: bool, rng: np.random.Generator) -> Fo
     )
 
 
-def _crest(roots: Roots, rng: np.random.Generator) -> Roots:
+def _crest(roots: Roots, form: Form, rng: np.random.Generator) -> Roots:
     """Those in a stripe over the middle of the head."""
-    half = rng.uniform(0.014, 0.024)
+    half = rng.uniform(0.0105, 0.018) * form.scale
     x, y, z = roots.points.T
-    return roots[(np.abs(x) < half) & ((y > 0.06) | (z < 0))]
+    return roots[(np.abs(x) < half) & ((y > 0.045 * form.scale) | (z < 0))]
 
 
 def weights(lines: np.ndarray) -> dict[str, np.ndarray]:
@@ -197,7 +198,18 @@ def _lay(
         radius = cut_.radius * rng.uniform(0.7, 1.3, count)[locks][:, None] * starts
         pitch = cut_.pitch * rng.uniform(0.75, 1.3, count)[locks]
         lines = curl(lines, locks, radius, pitch, rng)
-    return stray(lines, cut_.frizz, rng), locks
+    lines = stray(lines, cut_.frizz, rng)
+    if cut_.comb == "hanging":
+        seen = ~_astray(lines, form, 0.06 if cut_.fringe else 0.105)
+        lines, locks = lines[seen], locks[seen]
+    return lines, locks
+
+
+def _astray(lines: np.ndarray, form: Form, below: float) -> np.ndarray:
+    """Which strands cross eyes, cheeks or mouth after all, (s,) bool."""
+    x, y, z = np.moveaxis(lines / form.scale, -1, 0)
+    face = (np.abs(x) < 0.066) & (y < below) & (y > -0.075) & (z > 0.035)
+    return face.any(1)
 
 
 def _off_face(lines: np.ndarray, form: Form, rng: np.random.Generator) -> np.ndarray:
@@ -215,9 +227,9 @@ def _trim(cut_: Cut, lines: np.ndarray, form: Form, rng: np.random.Generator) ->
     """Cut strands off below a level, or where they are tied."""
     if cut_.comb == "tied":
         far = np.linalg.norm(lines - form.tie, axis=-1)
-        beyond = far < 0.012
+        beyond = far < 0.009 * form.scale
     elif cut_.level is not None:
-        level = cut_.level * form.scale - rng.exponential(0.012, len(lines))
+        level = cut_.level * form.scale - rng.exponential(0.009, len(lines)) * form.scale
         beyond = lines[..., 1] < level[:, None]
     else:
         return lines
@@ -236,7 +248,7 @@ def _fringe(
     comb = COMBS["forward"]
     fallen = lay(
         roots[chosen], skin, length, cut_.steps, lambda p: comb(p, form),
-        rise=0.45, height=0.010 * rng.uniform(0.3, 1, len(chosen)), weight=0.06,
+        rise=0.45, height=0.0075 * form.scale * rng.uniform(0.3, 1, len(chosen)), weight=0.06,
     )  # fmt: skip
     lines = lines.copy()
     lines[chosen] = fallen
@@ -252,7 +264,7 @@ def _tail(
     way = unit(np.array([0, 0.35, -1]) + 18 * disc)
     zero = np.zeros((count, 3), int)
     roots = Roots((form.tie + disc).astype(np.float32), way, zero[:, :2], zero, zero)
-    length = cut_.tail * form.scale * rng.uniform(0.75, 1.0, count)
+    length = cut_.tail * rng.uniform(0.75, 1.0, count)
     shoulder = np.array([0.085 * rng.choice((-1, 1)), -0.07, 0.0]) * form.scale
 
     def comb(points: np.ndarray) -> np.ndarray:
@@ -282,12 +294,12 @@ def _bun(
     angle = start + np.linspace(0, 2.4, k)
     band = np.clip(rng.uniform(-1, 1, 36)[locks] + rng.normal(0, 0.12, count), -1, 1)
     tilt = band[:, None] * 1.15 + 0.35 * np.sin(angle * 1.5 + locks[:, None])
-    radius = cut_.bun * form.scale * rng.uniform(0.86, 1.0, (count, 1))
+    radius = cut_.bun * rng.uniform(0.86, 1.0, (count, 1))
     out = np.cos(tilt)[..., None] * (
         np.cos(angle)[..., None] * right + np.sin(angle)[..., None] * up
     )
     out = out + 0.8 * np.sin(tilt)[..., None] * axis
-    center = form.tie + axis * 0.55 * cut_.bun * form.scale
+    center = form.tie + axis * 0.55 * cut_.bun
     return stray((center + radius[..., None] * out).astype(np.float32), 0.002, rng), locks
 
 

@@ -43,7 +43,7 @@ class Strands:
     neck: np.ndarray  # (s, k) float32 0..1: how much with the neck
     follows: np.ndarray | None = None  # (s, 3) int: points of the bank that the skin below has
     shares: np.ndarray | None = None  # (s, 3) float32: of each of them
-    width: float = 0.001  # metres
+    width: float = 0.0008  # metres
     shadow_every: int = 8  # of so many strands one throws a shadow, so many times as wide
     shine: float = 1.0  # strength of the highlights
 
