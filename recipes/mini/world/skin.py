@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from . import clothes, features
+from . import clothes, features, marks
 from .cuts import head_places
 from .clothes import Garment, smooth, srgb
 from .heads import FACE_RADIUS, FACE_UV, TEXTURE_PX, bank, uv_grid
@@ -99,10 +99,11 @@ def paint(
     fringe = smooth((0.62 - mixed.mean(-1)) / 0.2) * smooth((0.165 - grid[..., 1]) / 0.02)
     face = (face * (1 - fringe))[..., None]
     relative = relative_skin(heads.index(scalp)) * (1 - face) + mixed * face
+    height, keep, lips = marks.marked(relative, person, look)
     base = linear(tone(person, look))
     color, cloth, relief = clothes.paint(garment, base, _neck(scalp))
     # The foot of the neck has the body's even skin, so that both meet unseen.
-    high = smooth((head_places()[..., 1] + 0.095) / 0.03)
+    high = smooth((head_places()[..., 1] + 0.080) / 0.03)
     high[:, : int(0.09 * TEXTURE_PX)] = 1  # ears hang as low
     own = (heads.island * (1 - cloth[:h, :w]) * high)[..., None]
     color[:h, :w] += own * (srgb(base * relative) - color[:h, :w])
@@ -115,7 +116,12 @@ def paint(
         wt * heads.reliefs[r].astype(np.float32) for r, wt in zip(rows, weights, strict=True)
     )
     flat = heads.reliefs[heads.index(SCALPS["tan"][0])].astype(np.float32)
-    relief[:h, :w] += own * (flat * (1 - face) + own_relief * face - relief[:h, :w])
+    own_relief = flat * (1 - face) + own_relief * face
+    own_relief[..., :2] = 128 + keep[..., None] * (own_relief[..., :2] - 128)
+    slope_y, slope_x = np.gradient(height)
+    own_relief[..., 0] -= 127 * np.clip(slope_x, -1.2, 1.2)
+    own_relief[..., 1] += 127 * np.clip(slope_y, -1.2, 1.2)
+    relief[:h, :w] += own * (own_relief - relief[:h, :w])
     return Material(
         SKIN,
         np.clip(color, 0, 255).astype(np.uint8),
