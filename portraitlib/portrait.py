@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NotRequired, TypedDict
 
 from PIL import Image, PngImagePlugin
 
-from portraitlib.settings import UsageError
+from portraitlib.settings import Record, UsageError, check_record
 
 RECIPE_KEY = "portraitlib"  # PNG text chunk with the recipe as JSON
 PARAMETERS_KEY = "parameters"  # PNG text chunk that AUTOMATIC1111 and many tools read
@@ -48,6 +48,62 @@ SAMPLER_NAMES = {
     "LMSDiscreteScheduler": "LMS",
     "LCMScheduler": "LCM",
 }
+
+
+class AdapterEntry(TypedDict):
+    """What a recipe says of an adapter."""
+
+    identifier: str
+    hash: str
+    scale: float
+    kind: NotRequired[str]
+    base: NotRequired[str]
+
+
+class ConditionEntry(TypedDict):
+    """What a recipe says of a condition: its picture by the content, and how that was made."""
+
+    kind: str
+    image: str
+    settings: dict[str, Any]
+
+
+class Recipe(TypedDict, total=False):
+    """What may stand in a recipe, by any function; others may add entries of their own."""
+
+    function: str
+    prompt: str
+    negative_prompt: str
+    seed: int
+    batch_seed: int
+    num_images: int
+    num_inference_steps: int
+    guidance_scale: float
+    size_px: int
+    scheduler: str
+    model: str
+    model_revision: str
+    vae: str | None
+    adapter: list[AdapterEntry] | None
+    device: str
+    card: str | None
+    dtype: str
+    cpu_threads: int
+    versions: dict[str, str]
+    dropped_words: dict[str, list[str]]
+    seconds: float
+    strength: float
+    feather: float
+    image: str
+    mask: str
+    # One condition, or several in lists of one length.
+    condition: ConditionEntry | list[ConditionEntry]
+    controlnet: str | list[str]
+    controlnet_revision: str | list[str]
+    controlnet_conditioning_scale: float | list[float]
+    control_guidance_start: float | list[float]
+    control_guidance_end: float | list[float]
+    guess_mode: bool | list[bool]
 
 
 @dataclass(frozen=True)
@@ -130,10 +186,9 @@ def read_recipe(source: Path, texts: dict[Any, Any]) -> dict[str, Any]:
         )
     try:
         recipe = json.loads(texts[RECIPE_KEY])
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UsageError(f"{source}: its recipe is not readable JSON ({problem})") from None
-    if not isinstance(recipe, dict):
-        raise UsageError(f"{source}: its recipe is {type(recipe).__name__}, expected a dict")
+    check_record(f"{source}: its recipe", recipe, Recipe)
     return recipe
 
 
@@ -146,6 +201,17 @@ def write_whole(target: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all; raises UsageError if the disk refuses."""
     write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
+def read_json(path: Path, kind: type[Record]) -> Record:
+    """A JSON file as a record of this kind; raises UsageError in one line that names the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent}: {path.name} is missing") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise UsageError(f"{path}: cannot be read as JSON ({problem})") from problem
+    return check_record(str(path), content, kind)
 
 
 @contextmanager

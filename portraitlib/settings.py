@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+Record = TypeVar("Record")
 
 
 class UsageError(ValueError):
@@ -103,6 +107,30 @@ def _plain_number(value: Any, whole: bool) -> int | float | None:
     return int(number) if whole else number
 
 
+def is_text(value: Any) -> bool:
+    """Is this a text that can be written down? Half a character (a lone surrogate) cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def check_record(source: str, content: Any, kind: type[Record]) -> Record:
+    """What came from outside (a file's JSON, a header) as a record of this kind: the one door.
+
+    kind: a TypedDict or a dataclass, whose fields say what may stand where; other entries are left
+        away. Raises UsageError in one line that names the source, the entry, and what it holds.
+
+    >>> check_record("recipe", {"a": [1, 2]}, dict[str, list[int]])
+    {'a': [1, 2]}
+    """
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as problem:
+        what, _, place = str(problem).replace("`", "").partition(" - at $")
+        where = f"{place.removeprefix('.')}: " if place else ""
+        raise UsageError(f"{source}: {where}{what[:1].lower()}{what[1:]}") from None
+    except (UnicodeError, OverflowError, RecursionError) as problem:
+        raise UsageError(f"{source}: cannot be read ({problem})") from None
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How pictures are sampled; None means the default of the model's preset.
@@ -138,7 +166,7 @@ class Sampling:
                 f"Sampling.seed: {self.seed} with num_images={self.num_images} needs seeds up to "
                 f"{last_seed}, expected at most {2**32 - 1}; try a smaller seed"
             )
-        if not isinstance(self.negative_prompt, str):
+        if not is_text(self.negative_prompt):
             raise UsageError(
                 f"Sampling.negative_prompt: got {self.negative_prompt!r}, expected text; "
                 'try "" for none'

@@ -12,6 +12,7 @@ from typing import Any
 from portraitlib.models import files
 from portraitlib.models.load import Model, load_part, quiet_loading
 from portraitlib.models.presets import HUB_ID, PRESETS
+from portraitlib.portrait import read_json
 from portraitlib.settings import UsageError
 
 # What a ControlNet's config must share with the UNet beside which it runs.
@@ -110,7 +111,7 @@ def _find(model: Model, source: str | Path | None) -> tuple[str, str, str | None
 
 def _check_family(model: Model, folder: Path, name: str) -> None:
     """Raise UsageError unless the config in the folder fits beside the model's UNet."""
-    config = files.read_json(folder / "config.json")
+    config = read_json(folder / "config.json", dict[str, Any])
     kind = config.get("_class_name")
     if kind != "ControlNetModel":
         raise UsageError(f"{name}: its config says {kind}, expected a ControlNetModel of diffusers")

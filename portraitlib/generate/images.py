@@ -25,7 +25,7 @@ from portraitlib.generate.prompts import EncodedPrompt, encode_prompt, warn_of_d
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture, picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait
-from portraitlib.settings import RANGES, Sampling, UsageError, check_number
+from portraitlib.settings import RANGES, Sampling, UsageError, check_number, is_text
 
 BATCH_IMAGES = 16
 BATCH_PX = 2 * 1024**2  # two pictures of SDXL's size
@@ -191,7 +191,7 @@ def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
         raise UsageError(
             f"model: got {shown(model)}, expected a loaded model; try load_model('mini')"
         )
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not is_text(prompt) or not prompt.strip():
         raise UsageError(
             f"prompt: got {shown(prompt)}, expected words that say what to draw; "
             "try 'portrait of a man, smiling'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -16,19 +16,21 @@ from portraitlib.generate.inpaint import inpaint
 from portraitlib.generate.regions import read_mask
 from portraitlib.models.load import Model, load_model
 from portraitlib.photos.pictures import Picture, open_picture, picture_hash, ready_picture
-from portraitlib.portrait import Portrait
-from portraitlib.settings import Control, Sampling, UsageError
+from portraitlib.portrait import Portrait, Recipe
+from portraitlib.settings import Control, Sampling, UsageError, check_record
 
 # The entries of a recipe that have to be the same for the same pixels, besides its settings.
 REPRODUCING = ("model_revision", "vae", "adapter", "device", "dtype", "cpu_threads", "versions")
 SETTINGS = tuple(setting.name for setting in fields(Sampling))
-# What Control's fields are called in recipes.
-CONTROL_ENTRIES = {
-    "scale": "controlnet_conditioning_scale",
-    "start": "control_guidance_start",
-    "end": "control_guidance_end",
-    "guess_mode": "guess_mode",
-}
+# Of each condition: its control model, and the fields of its Control in their order.
+STEERING = (
+    "controlnet",
+    "controlnet_revision",
+    "controlnet_conditioning_scale",
+    "control_guidance_start",
+    "control_guidance_end",
+    "guess_mode",
+)
 
 
 def rerun(
@@ -49,22 +51,19 @@ def rerun(
     Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something, or
     another picture, condition, mask or adapter than the recipe's.
     """
-    recipe = recipe.recipe if isinstance(recipe, Portrait) else recipe
-    _check_recipe(recipe)
-    batch = Sampling(**{name: recipe[name] for name in SETTINGS} | {"seed": recipe["batch_seed"]})
-    index = recipe["seed"] - batch.seed
+    then = _checked(recipe.recipe if isinstance(recipe, Portrait) else recipe)
+    batch = check_record("recipe", {**then, "seed": then["batch_seed"]}, Sampling)
+    index = then["seed"] - batch.seed
     if index not in range(batch.num_images):
         raise UsageError(
-            f"recipe: seed {recipe['seed']} is not in its batch of {batch.num_images} from "
+            f"recipe: seed {then['seed']} is not in its batch of {batch.num_images} from "
             f"{batch.seed}"
         )
-    image = _picture_of(recipe, image)
-    inputs = {"image": image, "condition": _conditions_of(recipe, condition)}
-    inputs["mask"] = _mask_of(recipe, mask, image)
-    model = model or _model_of(recipe)
-    _check_adapters(recipe, model)
-    again = DRAWN_AGAIN[recipe["function"]](model, recipe, batch, **inputs)[index]
-    changed = _differences(recipe, again.recipe)
+    inputs = _inputs_of(then, {"image": image, "condition": condition, "mask": mask})
+    model = model or _model_of(then)
+    _check_adapters(then, model)
+    again = FUNCTIONS[then["function"]].draw(model, then, batch, **inputs)[index]
+    changed = _differences(then, again.recipe)
     if changed:
         warnings.warn(
             f"the picture may differ from the recipe's: {'; '.join(changed)}", stacklevel=2
@@ -72,53 +71,59 @@ def rerun(
     return again
 
 
-def _text(model: Model, recipe: dict[str, Any], batch: Sampling, **_: Any) -> list[Portrait]:
+def _text(model: Model, recipe: Recipe, batch: Sampling, **_: Any) -> list[Portrait]:
     return text_to_image(model, recipe["prompt"], batch)
 
 
-def _image(
-    model: Model, recipe: dict[str, Any], batch: Sampling, image: Any, **_: Any
-) -> list[Portrait]:
+def _image(model: Model, recipe: Recipe, batch: Sampling, image: Any, **_: Any) -> list[Portrait]:
     return image_to_image(model, image, recipe["prompt"], batch, strength=recipe["strength"])
 
 
 def _inpaint(
-    model: Model, recipe: dict[str, Any], batch: Sampling, image: Any, mask: Any, **_: Any
+    model: Model, recipe: Recipe, batch: Sampling, image: Any, mask: Any, **_: Any
 ) -> list[Portrait]:
-    how = {name: recipe[name] for name in ("strength", "feather")}
-    return inpaint(model, image, mask, recipe["prompt"], batch, **how)
+    strength, feather = recipe["strength"], recipe["feather"]
+    return inpaint(model, image, mask, recipe["prompt"], batch, strength=strength, feather=feather)
 
 
 def _control(
-    model: Model, recipe: dict[str, Any], batch: Sampling, image: Any, condition: Any, **_: Any
+    model: Model, recipe: Recipe, batch: Sampling, image: Any, condition: Any, **_: Any
 ) -> list[Portrait]:
-    entries = {name: _listed(recipe[entry]) for name, entry in CONTROL_ENTRIES.items()}
-    rows = zip(*entries.values(), strict=True)
-    controls = [Control(**dict(zip(entries, row, strict=True))) for row in rows]
-    named = zip(_listed(recipe["controlnet"]), _listed(recipe["controlnet_revision"]), strict=True)
+    columns = [_listed(recipe[entry]) for entry in STEERING]  # type: ignore[literal-required]
+    if len({len(column) for column in columns}) != 1:
+        raise UsageError(f"recipe: got lists of several lengths, expected one in {STEERING}")
+    names, revisions, *rest = columns
+    controls = [Control(*row) for row in zip(*rest, strict=True)]
+    sources = [_source(model, name, of) for name, of in zip(names, revisions, strict=True)]
     start = {} if image is None else {"image": image, "strength": recipe["strength"]}
-    sources = [_source(model, name, revision) for name, revision in named]
     return control_to_image(
         model, condition, recipe["prompt"], batch, controls, controlnet=sources, **start
     )
 
 
-# function -> what draws its recipes again.
-DRAWN_AGAIN: dict[str, Callable[..., list[Portrait]]] = {
-    "text_to_image": _text,
-    "image_to_image": _image,
-    "control_to_image": _control,
-    "inpaint": _inpaint,
+class Function(NamedTuple):
+    """How recipes of a function are drawn again.
+
+    entries: what its recipes hold beyond those of all.  inputs: what it draws from, if the recipe
+    has an entry of that name.
+    """
+
+    draw: Callable[..., list[Portrait]]
+    entries: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+FUNCTIONS = {
+    "text_to_image": Function(_text),
+    "image_to_image": Function(_image, ("strength", "image"), ("image",)),
+    "control_to_image": Function(_control, ("condition", *STEERING), ("image", "condition")),
+    "inpaint": Function(_inpaint, ("strength", "feather", "image", "mask"), ("image", "mask")),
 }
-# What the recipe of each function holds beyond those of all.
-OWN_ENTRIES: dict[str, tuple[str, ...]] = {
-    "text_to_image": (),
-    "image_to_image": ("strength", "image"),
-    "control_to_image": (
-        *CONTROL_ENTRIES.values(),
-        *("condition", "controlnet", "controlnet_revision"),
-    ),
-    "inpaint": ("strength", "feather", "image", "mask"),
+# What each input is to a recipe, and how to come by the same.
+INPUTS = {
+    "image": ("the picture that the recipe started from", "the same file"),
+    "condition": ("what steered the recipe", "the same photo and thresholds"),
+    "mask": ("the region that was drawn", "the same region"),
 }
 
 
@@ -133,26 +138,24 @@ def _source(model: Model, name: str, revision: str) -> str | None:
     return name if revision.startswith("sha256:") else f"{name}@{revision}"
 
 
-def _check_recipe(recipe: dict[str, Any]) -> None:
-    """Raise UsageError unless a function here wrote this recipe, whole."""
-    function = recipe.get("function")
-    own = OWN_ENTRIES.get(str(function), ())
-    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING, *own}
-    missing = sorted(needed - set(recipe))
-    if missing or function not in OWN_ENTRIES:
+def _checked(recipe: Any) -> Recipe:
+    """The recipe as a record; raises UsageError unless a function here wrote it, whole."""
+    then = check_record("recipe", recipe, Recipe)
+    function = then.get("function", "")
+    entries = FUNCTIONS[function].entries if function in FUNCTIONS else ()
+    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING, *entries}
+    missing = sorted(needed - set(then))
+    if missing or function not in FUNCTIONS:
         raise UsageError(
-            f"recipe: expected one that {' or '.join(OWN_ENTRIES)} wrote, got {function!r}"
+            f"recipe: expected one that {' or '.join(FUNCTIONS)} wrote, got {function!r}"
             + (f" without {', '.join(missing)}" if missing else "")
         )
-    entries = recipe["adapter"] or []
-    whole = {"identifier", "hash", "scale"}
-    if not isinstance(entries, list) or not all(whole <= set(entry) for entry in entries):
-        raise UsageError(
-            f"recipe: got {recipe['adapter']!r} as its adapter, expected a list of what each is"
-        )
+    if "image" in then and "strength" not in then:
+        raise UsageError("recipe: starts from a picture, but has no strength")
+    return then
 
 
-def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _differences(then: Recipe, now: dict[str, Any]) -> list[str]:
     """What is not as it was, among the entries that pixels depend on."""
     names = [name for name in REPRODUCING if name != "versions"]
     names += ["controlnet_revision"] if "controlnet_revision" in now else []
@@ -162,70 +165,45 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
 
 
-def _picture_of(recipe: dict[str, Any], image: Picture | None) -> Image.Image | None:
-    """The picture that a recipe starts from, made ready; raises UsageError if it is another."""
-    wanted = recipe.get("image")
-    if wanted is None and image is None:
-        return None
-    if wanted is None:
-        raise UsageError(
-            f"image: got one, but this {recipe['function']} starts from none; leave it out"
+def _inputs_of(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe was drawn from, made ready; raises UsageError if it is another."""
+    function = recipe["function"]
+    for name, value in given.items():
+        wanted = name in recipe and name in FUNCTIONS[function].inputs
+        if wanted and value is None:
+            raise UsageError(
+                f"{name}: got none, expected {INPUTS[name][0]}; try rerun(recipe, {name}=...)"
+            )
+        if value is not None and not wanted:
+            raise UsageError(f"{name}: got one, but this {function} has none; leave it out")
+    ready = dict(given)
+    if given["image"] is not None:
+        whole = function == "inpaint"  # which cuts nothing off
+        image = given["image"]
+        ready["image"] = (
+            open_picture(image) if whole else ready_picture(image, recipe["size_px"])[0]
         )
-    if image is None:
-        raise UsageError(
-            "image: got none, expected the picture that the recipe started from; "
-            "try rerun(recipe, image=...)"
-        )
-    if recipe["function"] == "inpaint":  # which cuts nothing off
-        picture = open_picture(image)
-    else:
-        picture, _ = ready_picture(image, recipe["size_px"])
-    if picture_hash(picture) != wanted:
-        raise UsageError(
-            f"image: got another picture ({picture_hash(picture)[:19]}...) than the recipe started "
-            f"from ({str(wanted)[:19]}...); try the same file again"
-        )
-    return picture
+        _check_same("image", [picture_hash(ready["image"])], [recipe["image"]])
+    if given["mask"] is not None:
+        ready["mask"] = Image.fromarray(read_mask(given["mask"], ready["image"].size))
+        _check_same("mask", [picture_hash(ready["mask"])], [recipe["mask"]])
+    if given["condition"] is not None:
+        ready["condition"], _ = fit_conditions(given["condition"], recipe["size_px"])
+        hashes = [entry["image"] for entry in _listed(recipe["condition"])]
+        _check_same("condition", [fitted.hash for fitted in ready["condition"]], hashes)
+    return ready
 
 
-def _mask_of(recipe: dict[str, Any], mask: Any, image: Any) -> Image.Image | None:
-    """The mask of a recipe; raises UsageError if it is another, or there should be none."""
-    if "mask" not in recipe and mask is None:
-        return None
-    if "mask" not in recipe or mask is None:
-        expected = "the region that was drawn; try mask=..." if mask is None else "none"
-        raise UsageError(f"mask: {recipe['function']} expects {expected}")
-    chosen = Image.fromarray(read_mask(mask, image.size))
-    if picture_hash(chosen) != recipe["mask"]:
-        raise UsageError("mask: got another one than the recipe's; try the same region again")
-    return chosen
-
-
-def _conditions_of(recipe: dict[str, Any], condition: Any) -> list[Any] | None:
-    """The conditions that steered a recipe, made ready; raises UsageError if they are others."""
-    if "condition" not in recipe and condition is None:
-        return None
-    if "condition" not in recipe:
+def _check_same(name: str, got: list[str], expected: list[str]) -> None:
+    if got != expected:
+        what, same = INPUTS[name]
+        shown = [", ".join(hash_[:19] for hash_ in hashes) for hashes in (got, expected)]
         raise UsageError(
-            f"condition: got one, but {recipe['function']} is steered by none; leave it out"
+            f"{name}: got another ({shown[0]}...) than {what} ({shown[1]}...); try {same} again"
         )
-    if condition is None:
-        raise UsageError(
-            "condition: got none, expected what steered the recipe; try rerun(recipe, "
-            "condition=pl.canny(photo))"
-        )
-    fitted, _ = fit_conditions(condition, recipe["size_px"])
-    wanted = [entry["image"] for entry in _listed(recipe["condition"])]
-    found = [each.hash for each in fitted]
-    if found != wanted:
-        raise UsageError(
-            f"condition: got another ({', '.join(f[:19] for f in found)}...) than steered the "
-            f"recipe ({', '.join(w[:19] for w in wanted)}...); try the same photo and thresholds"
-        )
-    return fitted
 
 
-def _check_adapters(recipe: dict[str, Any], model: Model) -> None:
+def _check_adapters(recipe: Recipe, model: Model) -> None:
     """Raise UsageError unless the model holds what the recipe was drawn with, in any order."""
 
     def plain(entries: Any) -> list[tuple[str, float]]:
@@ -246,7 +224,7 @@ def _told(entries: Any) -> str:
     return "the adapter " + " and ".join(told) if told else "no adapter"
 
 
-def _model_of(recipe: dict[str, Any]) -> Model:
+def _model_of(recipe: Recipe) -> Model:
     """The model that a recipe names, on the recipe's device where that is here."""
     if recipe["adapter"] is not None:
         raise UsageError(

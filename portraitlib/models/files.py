@@ -7,13 +7,13 @@ in the hub's cache. Knows no torch.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from portraitlib.portrait import read_json
 from portraitlib.settings import UsageError
 
 # The parts of an SDXL pipeline and the classes they are made of.
@@ -39,6 +39,22 @@ PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # Taken where there is one: half the download, and the same weights on every device.
 VARIANT = "fp16"
 HUB_TIMEOUT_S = 10.0
+
+
+class UNetConfig(TypedDict, total=False):
+    """What is asked of a UNet's config.json, which holds much more."""
+
+    addition_embed_type: str | None
+    in_channels: int
+    out_channels: int
+    sample_size: int
+
+
+class VaeConfig(TypedDict, total=False):
+    """What is asked of a VAE's config.json."""
+
+    block_out_channels: list[int]
+    force_upcast: bool
 
 
 @dataclass(frozen=True)
@@ -102,22 +118,9 @@ def check_listing(where: str, names: Iterable[str]) -> None:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds a dict; raises UsageError naming the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path.parent}: {path.name} is missing") from None
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{path}: cannot be read as JSON ({problem})") from problem
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: holds a {type(content).__name__}, expected a dict")
-    return content
-
-
 def check_shape(folder: Path) -> None:
     """Raise UsageError unless the configs in the folder describe an SDXL text-to-image model."""
-    index = read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json", dict[str, Any])
     for part, classes in PART_CLASSES.items():
         entry = index.get(part)
         found = entry[-1] if isinstance(entry, list) and entry else entry
@@ -127,7 +130,7 @@ def check_shape(folder: Path) -> None:
                 f"{folder}: model_index.json has {found} as {part}, expected "
                 f"{' or '.join(classes) or 'a scheduler of diffusers'}: not an SDXL model"
             )
-    unet = read_json(folder / "unet" / "config.json")
+    unet = read_json(folder / "unet" / "config.json", UNetConfig)
     if unet.get("addition_embed_type") != "text_time":
         raise UsageError(
             f"{folder}: unet/config.json has addition_embed_type="
@@ -160,7 +163,7 @@ def check_folder(folder: Path, parts: Iterable[str]) -> dict[str, Weights]:
     names = list_folder(folder)
     parts = tuple(parts)
     if parts == ("",):
-        read_json(folder / "config.json")
+        read_json(folder / "config.json", dict[str, Any])
     else:
         check_listing(str(folder), names)
         check_shape(folder)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -20,6 +20,7 @@ from portraitlib.models.adapter_files import PARTS
 from portraitlib.models.adapter_weights import Applied, changed_weights, check_base, copy_sharing
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.presets import Preset, find_preset
+from portraitlib.portrait import read_json
 from portraitlib.settings import RANGES, UsageError, check_number
 
 # The usual judge of whether a photograph shows what was asked (https://arxiv.org/abs/2104.08718).
@@ -182,6 +183,13 @@ class Clip:
     deviation: tuple[float, ...]
 
 
+class ClipColours(TypedDict):
+    """How CLIP's pictures are prepared, as its preprocessor_config.json says."""
+
+    image_mean: list[float]
+    image_std: list[float]
+
+
 def load_clip(
     source: str = CLIP_SOURCE,
     revision: str | None = CLIP_REVISION,
@@ -193,7 +201,7 @@ def load_clip(
     """
     chosen_device = pick_device(device)
     folder, weights = files.fetch_from_hub(source, revision, ("",))
-    look = files.read_json(folder / "preprocessor_config.json")
+    look = read_json(folder / "preprocessor_config.json", ClipColours)
     with quiet_loading():
         import transformers
 
@@ -213,8 +221,8 @@ def load_clip(
 
 def _fill_from_folder(preset: Preset, folder: Path, weights: dict[str, files.Weights]) -> Preset:
     """The preset with the picture size, and if unknown the memory, that the model's files tell."""
-    unet = files.read_json(folder / "unet" / "config.json")
-    vae = files.read_json(folder / "vae" / "config.json")
+    unet = read_json(folder / "unet" / "config.json", files.UNetConfig)
+    vae = read_json(folder / "vae" / "config.json", files.VaeConfig)
     latent_px = 2 ** (len(vae["block_out_channels"]) - 1)
     size_px = unet["sample_size"] * latent_px
     # On a GPU the weights take 16 bits each; plain files mostly hold 32.
@@ -258,7 +266,7 @@ def _assemble(folder: Path, weights: dict[str, files.Weights], dtype: torch.dtyp
             parts[part] = transformers.CLIPTokenizer.from_pretrained(
                 folder / part, local_files_only=True
             )
-        index = files.read_json(folder / "model_index.json")
+        index = read_json(folder / "model_index.json", dict[str, Any])
         scheduler_class = getattr(diffusers, index["scheduler"][-1], None)
         if scheduler_class is None:
             raise UsageError(
@@ -299,7 +307,7 @@ def sibling_pipeline(model: Model, kind: str, **more_parts: Any) -> Any:
 
 def _overflows_in_float16(vae_folder: Path) -> bool:
     """Does a VAE's config ask for float32? SDXL's first one does; one that is silent may."""
-    return bool(files.read_json(vae_folder / "config.json").get("force_upcast", True))
+    return bool(read_json(vae_folder / "config.json", files.VaeConfig).get("force_upcast", True))
 
 
 def load_part(part_class: Any, weights: files.Weights, dtype: torch.dtype) -> Any:

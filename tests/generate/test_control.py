@@ -268,8 +268,8 @@ def test_rerunning_asks_for_the_condition_and_refuses_another(steered, shots, ed
     refused = {
         "expected what steered the recipe": (held, steered),
         "condition: got another": (held, steered, None, pl.canny(shots[1])),
-        "text_to_image is steered by none": (free, steered, None, edges),
-        "this control_to_image starts from none": (held, steered, shots[0], edges),
+        "condition: got one, but this text_to_image has none": (free, steered, None, edges),
+        "image: got one, but this control_to_image has none": (held, steered, shots[0], edges),
     }
     for says, arguments in refused.items():
         with pytest.raises(pl.UsageError, match=says) as refusal:

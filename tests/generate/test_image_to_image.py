@@ -336,8 +336,8 @@ def test_rerunning_asks_for_the_picture_and_refuses_another(mini, photos):
     (plain,) = pl.text_to_image(mini, PROMPT, replace(QUICK, num_inference_steps=1))
     refused = {
         "expected the picture that the recipe started from": (portrait, mini),
-        "image: got another picture": (portrait, mini, photos[1]),
-        "text_to_image starts from none": (plain, mini, photos[0]),
+        "image: got another": (portrait, mini, photos[1]),
+        "image: got one, but this text_to_image has none": (plain, mini, photos[0]),
     }
     for says, arguments in refused.items():
         with pytest.raises(pl.UsageError, match=says) as refusal:
