@@ -159,7 +159,7 @@ def _differences(then: Recipe, now: dict[str, Any]) -> list[str]:
     """What is not as it was, among the entries that pixels depend on."""
     names = [name for name in REPRODUCING if name != "versions"]
     names += ["controlnet_revision"] if "controlnet_revision" in now else []
-    pairs = {name: (then[name], now[name]) for name in names}
+    pairs = {name: (then[name], now[name]) for name in names}  # type: ignore[literal-required]
     for library, current in now["versions"].items():
         pairs[library] = (then["versions"].get(library), current)
     return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
@@ -178,11 +178,10 @@ def _inputs_of(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"{name}: got one, but this {function} has none; leave it out")
     ready = dict(given)
     if given["image"] is not None:
-        whole = function == "inpaint"  # which cuts nothing off
-        image = given["image"]
-        ready["image"] = (
-            open_picture(image) if whole else ready_picture(image, recipe["size_px"])[0]
-        )
+        if function == "inpaint":  # which cuts nothing off
+            ready["image"] = open_picture(given["image"])
+        else:
+            ready["image"], _ = ready_picture(given["image"], recipe["size_px"])
         _check_same("image", [picture_hash(ready["image"])], [recipe["image"]])
     if given["mask"] is not None:
         ready["mask"] = Image.fromarray(read_mask(given["mask"], ready["image"].size))

@@ -88,7 +88,7 @@ def test_weights_in_several_files_are_all_taken():
 BREAKAGES = {
     "no index": (lambda f: (f / "model_index.json").unlink(), "model_index.json is missing"),
     "index no JSON": (lambda f: rewrite(f / "model_index.json", "{"), "cannot be read as JSON"),
-    "index a list": (lambda f: rewrite(f / "model_index.json", "[]"), "expected a dict"),
+    "index a list": (lambda f: rewrite(f / "model_index.json", "[]"), "expected object"),
     "no unet": (lambda f: shutil.rmtree(f / "unet"), "config.json is missing"),
     "no weights": (
         lambda f: next((f / "vae").glob("*.safetensors")).unlink(),
