@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from .ages import aged
+from .cuts import texel_positions
 from .heads import TEXTURE_PX, bank
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def displacement(
 
 
 # sRGB from dark brown over green to blue.
-IRIS = ((46, 27, 16), (96, 62, 30), (98, 104, 58), (96, 118, 118), (70, 116, 168))
+IRIS = ((40, 23, 14), (84, 52, 25), (88, 90, 50), (84, 104, 104), (64, 104, 150))
 EYE_UV = ((0.1425, 0.0575), (0.5095, 0.0575))
 
 
@@ -134,7 +135,7 @@ def paint_eyes(color: np.ndarray, person: Person, look: Look) -> None:
     """Give the irises of a body's texture (1024, 1024, 3) float32 their colour, in place."""
     position = (person.eye_color + 1) / 2
     if look.skin in ("indian", "dark"):
-        position *= 0.35
+        position *= 0.22
     steps = np.linspace(0, 1, len(IRIS))
     iris = np.array([np.interp(position, steps, [c[k] for c in IRIS]) for k in range(3)])
     for u, v in EYE_UV:
@@ -144,10 +145,36 @@ def paint_eyes(color: np.ndarray, person: Person, look: Look) -> None:
         away = np.hypot(xx, yy)
         value = patch.mean(-1, keepdims=True)
         ring = np.clip((0.0215 - away) / 0.003, 0, 1) * np.clip((away - 0.0075) / 0.002, 0, 1)
-        texture = np.clip(value / 70, 0.45, 1.7)
+        texture = np.clip(value / 80, 0.45, 1.5)
+        texture *= 1 - 0.45 * np.clip((away - 0.017) / 0.004, 0, 1)[..., None]  # the dark rim
         white = np.clip((away - 0.021) / 0.004, 0, 1)[..., None]
         white = white * np.clip((0.054 - away) / 0.002, 0, 1)[..., None]  # beyond lies the scalp
         calm = patch * 0.35 + 0.65 * np.array([226, 222, 218]) * np.clip(value / 190, 0.6, 1.05)
         patch[:] = patch * (1 - white) + calm * white
         patch[:] = patch * (1 - ring[..., None]) + iris * texture * ring[..., None]
+        # The upper lid throws its shadow on the eye.
+        inside = np.clip((0.054 - away) / 0.002, 0, 1)
+        patch *= 1 - (0.5 * inside * np.clip((-0.004 - yy) / 0.016, 0, 1))[..., None]
         cv2.GaussianBlur(patch, (0, 0), 0.6, patch)
+
+
+@lru_cache(maxsize=1)
+def _teeth() -> np.ndarray:
+    """Which texels are of teeth and gums, flat indices."""
+    heads, mask = bank(), np.zeros((TEXTURE_PX, TEXTURE_PX), bool)
+    for name in ("h_TeethUp", "h_TeethDown"):
+        mask |= texel_positions(
+            heads.small_uv[name], heads.small_triangles[name], heads.small[name][0]
+        )[1]
+    return np.flatnonzero(mask)
+
+
+def paint_teeth(color: np.ndarray, person: Person) -> None:
+    """Make the teeth of a body's texture (1024, 1024, 3) float32 a natural white, in place."""
+    teeth = color.reshape(-1, 3)[_teeth()]
+    enamel = np.clip((teeth[:, 1] - 130) / 40, 0, 1) * np.clip(
+        (70 - teeth[:, 0] + teeth[:, 2]) / 25, 0, 1
+    )
+    shade = np.array([1.0, 0.95, 0.865]) * (1 + 0.03 * np.sin(person.seed))
+    white = np.clip(teeth.mean(1, keepdims=True) * 1.16, 0, 246) * shade
+    color.reshape(-1, 3)[_teeth()] = teeth + enamel[:, None] * (white - teeth)

@@ -282,10 +282,10 @@ def _lines(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _dimple(relative: np.ndarray, height: np.ndarray, m: dict, strength: float) -> None:
     """A dent beside each corner of the mouth."""
     bow = 0.094 + 0.10 * (m["v"] - 0.352) ** 2 / 0.02
-    dent = np.exp(-(((m["a"] - bow) / 0.0062) ** 2) - ((m["v"] - 0.350) / 0.017) ** 2)
+    dent = np.exp(-(((m["a"] - bow) / 0.0075) ** 2) - ((m["v"] - 0.349) / 0.0135) ** 2)
     rim = np.exp(-(((m["a"] - bow - 0.013) / 0.009) ** 2) - ((m["v"] - 0.350) / 0.022) ** 2)
-    height += strength * (4.0 * rim - 11.0 * dent)
-    _tint(relative, strength * 0.85 * dent, (0.60, 0.50, 0.48))
+    height += strength * (4.0 * rim - 12.0 * dent)
+    _tint(relative, strength * 0.9 * dent, (0.66, 0.58, 0.57))
 
 
 def _pimple(
@@ -297,7 +297,9 @@ def _pimple(
     away = np.hypot(m["a"] * m["side"] - side * a, m["v"] - v) * TEXTURE_PX
     size = rng.uniform(6.5, 8.5)
     core, halo = np.exp(-((away / size) ** 4)), np.exp(-((away / (2.1 * size)) ** 2))
-    red = (1.0, 0.42, 0.40) if look.skin in ("light", "tan") else (1.45, 0.62, 0.58)
+    red = {"light": (1.0, 0.42, 0.40), "tan": (1.05, 0.42, 0.40)}.get(look.skin, (1.5, 0.52, 0.48))
+    if look.skin == "dark":
+        red = (3.0, 1.05, 0.95)
     _tint(relative, 0.45 * halo, (1.04, 0.72, 0.70))
     _tint(relative, 0.95 * core, red)
     if rng.random() < 0.5:

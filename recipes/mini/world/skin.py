@@ -112,6 +112,7 @@ def paint(
     light = linear(tip)
     tip[:] = srgb(base * np.median(lobe, 0) * np.clip(light / np.median(light, (0, 1)), 0.7, 1.2))
     features.paint_eyes(color, person, look)
+    features.paint_teeth(color, person)
     own_relief = sum(
         wt * heads.reliefs[r].astype(np.float32) for r, wt in zip(rows, weights, strict=True)
     )
