@@ -43,7 +43,9 @@ def worn(wearer: str, outfit: str) -> Worn:
     near = np.flatnonzero(head_points(mesh, joint) & (distance < 2e-3))
     positions = arms_down(own) - joint
     reference = bank().shapes[bank().index(REFERENCE_BODY)]
-    scale, _, _ = align(positions[near], reference[index[near]])
+    # By what is head alone: the bank's points include hands, which have come down with the arms.
+    rigid = near[head_weight(mesh.weights)[near] > 0.95]
+    scale, _, _ = align(positions[rigid], reference[index[rigid]])
     kept = positions[:, 1] > FOOT
     triangles = mesh.triangles[kept[mesh.triangles].all(1)]
     used = np.unique(triangles)

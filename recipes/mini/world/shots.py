@@ -147,11 +147,13 @@ def camera(shot: Shot, body: Body) -> Camera:
     """Where a shot is taken from; the head's joint is 0, so the eyes are at about 0.06 metres."""
     tops = [np.quantile(s.points[..., 1], 0.99) for s in body.strands]
     # High hair is in the picture too.
-    over = float(np.clip(max(tops, default=0) - 0.21, 0, 0.12))
-    height = 0.42 * 2 ** (-0.28 * shot.zoom) + 0.9 * over
+    over = float(np.clip(max(tops, default=0) - 0.185, 0, 0.12))
+    height = 0.355 * 2 ** (-0.28 * shot.zoom) + 0.9 * over
     distance = 1.25 * 2 ** (0.8 * shot.lens)
     x, y = 0.10 * height * shot.shift_x, 0.07 * height * shot.shift_y
-    return Camera(target=np.array([x, 0.028 + 0.5 * over + y, 0.03]), distance=distance, height=height)
+    return Camera(
+        target=np.array([x, 0.024 + 0.5 * over + y, 0.03]), distance=distance, height=height
+    )
 
 
 # Directions of the dome, degrees: azimuth from the camera to the right, elevation.

@@ -162,6 +162,11 @@ def _in_agreement(values: dict[str, str], fixed: dict[str, str]) -> Look:
         settle("beard", "none")
         if values["texture"] == "bald":
             settle("texture", "straight")
+    if values["who"] == "boy":
+        if values["beard"] == "full":
+            settle("beard", "trimmed")  # the post asks for a boy with one
+        if values["texture"] == "bald":
+            settle("texture", "curly")
     if values["who"] in ("man", "boy"):
         settle(
             "length",
