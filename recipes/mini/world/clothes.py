@@ -40,6 +40,7 @@ NECKS = {
     "scoop": (-0.192, 0.108, 2.4, -0.092, -0.110),
     "square": (-0.192, 0.110, 6.0, -0.092, -0.120),
     "deep vee": (-0.222, 0.110, 1.15, -0.092, -0.110),
+    "gathered": (-0.205, 0.122, 3.2, -0.092, -0.130),
     "straps": (-0.205, 9.0, 2.0, -0.205, -0.230),
 }
 NEUTRALS = ((242, 241, 238), (34, 34, 37), (128, 130, 134), (176, 178, 180), (36, 44, 66))
@@ -61,7 +62,7 @@ def garment(seed: int, look: Look, sex: str, wear: int = 0) -> Garment:
     word = look.clothing
     if look.mona_lisa == "yes":
         colors = ((52, 44, 34), (96, 74, 36), (60, 52, 40))
-        return Garment("shirt", "F", "square", colors, sleeves="long", ring="band")
+        return Garment("dress", "F", "gathered", colors, sleeves="long", ring="band")
     if word == "t-shirt":
         pattern = str(rng.choice(["plain", "stripes", "print", "ringer", "raglan"],
                                  p=[0.4, 0.2, 0.16, 0.12, 0.12]))  # fmt: skip

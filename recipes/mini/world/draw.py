@@ -53,6 +53,7 @@ class Taken:
 def take(renderer: Renderer, body: Body, look: Look, shot: Shot, seed: tuple[int, ...]) -> Taken:
     """Render a shot. The seed chooses the place, whose light falls on the person."""
     light = place(look.place, np.random.default_rng(seed), renderer.size_px)
+    shot = shots.composed(look, shot)
     posed, marks = shots.pose(body, look, shot)
     camera = shots.camera(shot, body)
     lamps, rest = shots.lights(light, shot)

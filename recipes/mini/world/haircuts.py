@@ -125,6 +125,8 @@ def choose(person: Person, look: Look) -> Cut:
     rng = np.random.default_rng((person.seed, 5))
     if look.punk == "yes":
         return MOHAWKS[int(rng.integers(len(MOHAWKS)))]
+    if look.mona_lisa == "yes":
+        return CUTS["straight", "long"][2]  # from a parting in the middle, waved
     key = (look.texture, look.length)
     choices = WOMEN.get(key, CUTS[key]) if look.who in ("woman", "girl") else CUTS[key]
     return choices[int(rng.integers(len(choices)))]

@@ -83,11 +83,11 @@ def marked(
     _complexion(relative, m, look, rng)
     if not child and not female:
         _stubble(relative, m, look, rng)
-    if child or (female and rng.random() < 0.25):
+    if child or look.mona_lisa == "yes" or (female and rng.random() < 0.25):
         _natural_lips(relative, m)
-    elif female and look.mona_lisa == "no" and rng.random() < 0.6:
+    elif female and rng.random() < 0.6:
         _make_up(relative, m, rng)
-    if look.skin in ("light", "tan") and look.age != "old":
+    if look.skin in ("light", "tan") and look.age != "old" and look.mona_lisa == "no":
         share = 0.65 if look.hair == "red" else 0.12 + 0.1 * child
         if rng.random() < share:
             _freckle(relative, m, rng)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import lru_cache
 
 import cv2
@@ -110,10 +110,11 @@ def donors(person: Person, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """Which heads a face is mixed from: rows of the bank and their weights, (2..3,) each."""
     rng = np.random.default_rng((person.seed, 1))
     names = bank().names
+    kin = KIN[look.skin] if look.mona_lisa == "no" else ("White", "MENA")
     fits = [
         i
         for i, name in enumerate(names)
-        if name.rsplit("_", 2)[0] in KIN[look.skin] and name.rsplit("_", 2)[1] == sex(look)
+        if name.rsplit("_", 2)[0] in kin and name.rsplit("_", 2)[1] == sex(look)
     ]
     count = min(len(fits), int(rng.integers(2, 4)))
     chosen = rng.choice(fits, count, replace=False)
@@ -170,6 +171,7 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
 
     wear: which of the clothes that the look's word allows, 0 and up.
     """
+    person = _sitter(person, look)
     points, small = mixed_head(person, look)
     garment = clothes.garment(person.seed, look, sex(look), wear)
     wearer = clothes.wearer(person.seed, garment)
@@ -197,6 +199,8 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
     form = skin_form(body)
     strands = hair.grow(person, look, head, body, form)
     strands += beard.grow(person, look, head, body, form)
+    if look.mona_lisa == "yes":  # who has none
+        strands = tuple(s for s in strands if s.label != PART["brows"])
     return Body(
         surfaces=tuple(surfaces),
         strands=strands,
@@ -207,6 +211,16 @@ def build(person: Person, look: Look, wear: int = 0) -> Body:
         head_weight=weight / own.scale,
         head=head,
     )
+
+
+def _sitter(person: Person, look: Look) -> Person:
+    """Mona Lisa's high forehead, dark eyes and parting, whoever sits for her."""
+    if look.mona_lisa != "yes":
+        return person
+    return replace(
+        *(person,), hairline=0.7, parting=0.0, eye_color=-0.7, cheeks=0.8, lip_fullness=-0.5,
+        hair_tone=-0.4, skin_warmth=0.8, nose_bridge=0.2, nose_length=0.4, hair_volume=-0.6,
+    )  # fmt: skip
 
 
 def _built(own: Worn, person: Person, look: Look) -> np.ndarray:

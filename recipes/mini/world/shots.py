@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -70,6 +70,8 @@ def expression(look: Look, shot: Shot) -> dict[str, float]:
     if name == "smiling" and shot.mouth > 0:
         name = "laughing"  # half of all smiles show teeth
     weights = dict(EXPRESSIONS[name])
+    if look.mona_lisa == "yes":
+        weights = {"RsmileClose": 0.30, "LsmileClose": 0.42, "LlipCorner": 0.2}
     strength = 1 + 0.2 * shot.mouth
     weights = {k: v * strength for k, v in weights.items()}
     raised = {"RbrowUp": 0.3, "LbrowUp": 0.3, "RRbrowUp": 0.2, "LLbrowUp": 0.2}
@@ -78,6 +80,17 @@ def expression(look: Look, shot: Shot) -> dict[str, float]:
     lids = ("ReyeClose", "LeyeClose") if shot.lids > 0 else ("ReyeOpen", "LeyeOpen")
     weights |= {k: (0.12 if shot.lids > 0 else 0.3) * abs(shot.lids) for k in lids}
     return weights
+
+
+def composed(look: Look, shot: Shot) -> Shot:
+    """A shot as a composition wants it: Mona Lisa sits turned to the left and looks at us."""
+    if look.mona_lisa != "yes":
+        return shot
+    return replace(
+        shot, yaw=-0.45 + 0.1 * shot.yaw, pitch=0.1 * shot.pitch, tilt=0.1 * shot.tilt,
+        turn=-1.4 + 0.3 * shot.turn, gaze_x=0.15, gaze_y=0.0, zoom=-0.9 + 0.3 * shot.zoom,
+        shift_x=0.3 * shot.shift_x, shift_y=-0.9, mouth=-0.5, brows=0.0, lids=0.4,
+    )  # fmt: skip
 
 
 def pose(
