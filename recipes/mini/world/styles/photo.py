@@ -76,7 +76,7 @@ def film(light: np.ndarray, contrast: float = 1.0) -> np.ndarray:
 def grained(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Grain that is strongest in the middle tones, as uint8."""
     shape = picture.shape[:2]
-    strength = rng.choice([0.008, 0.016, 0.028], p=[0.4, 0.4, 0.2])
+    strength = rng.choice([0.003, 0.006, 0.012], p=[0.5, 0.35, 0.15])
     grain = 0.7 * rng.normal(0, 1, shape) + 0.6 * noise(rng, shape, 1.6)
     tone = np.clip(picture @ LUMA, 0, 1)
     speckle = (grain * strength * (0.35 + 2.6 * tone * (1 - tone)))[..., None]
