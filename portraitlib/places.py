@@ -15,7 +15,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata
 from itertools import islice
@@ -51,6 +52,16 @@ def folder_hash(folder: Path, *endings: str) -> str:
             for path in found
         }
     )
+
+
+def once(kept: OrderedDict[Any, Any], key: Any, most: int, compute: Callable[[], Any]) -> Any:
+    """What was computed for this key before, else now; the `most` used last are kept in memory."""
+    if key not in kept:
+        kept[key] = compute()
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return kept[key]
 
 
 def page_style() -> str:

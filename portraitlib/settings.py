@@ -6,8 +6,10 @@ before anything slow happens.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -105,6 +107,19 @@ def _plain_number(value: Any, whole: bool) -> int | float | None:
     if not math.isfinite(number) or (whole and not number.is_integer()):
         return None
     return int(number) if whole else number
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A hint for a name that is none of these: those that come near, else all of them.
+
+    >>> nearest("sed", ["seed", "size_px"])
+    'did you mean seed?'
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(name).lower(), names, n=2, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"expected one of {', '.join(names)}" if names else "there is none"
 
 
 def is_text(value: Any) -> bool:

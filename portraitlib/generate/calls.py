@@ -5,14 +5,13 @@ Knows no torch.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from portraitlib.portrait import Portrait
-from portraitlib.settings import Control, Sampling, UsageError
+from portraitlib.settings import Control, Sampling, UsageError, nearest
 
 # What diffusers calls a setting -> its name here.
 DIFFUSERS_NAMES = {
@@ -130,13 +129,10 @@ def with_settings(arguments: Mapping[str, Any], chosen: Mapping[str, Any]) -> di
 
 
 def check_name(name: str, known: tuple[str, ...]) -> None:
+    """Raise UsageError, with what comes near, for a name that is none of these."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        if DIFFUSERS_NAMES.get(name) in known:
-            near = [DIFFUSERS_NAMES[name]]
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
-        )
+        here = DIFFUSERS_NAMES.get(name)
+        hint = f"did you mean {here}?" if here in known else nearest(name, known)
         raise UsageError(f"unknown setting {name!r}: {hint}")
 
 

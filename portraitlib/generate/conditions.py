@@ -6,7 +6,6 @@ others a model from the hub, which `annotators` holds. Knows no torch before one
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import io
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from portraitlib.photos.pictures import Picture, open_picture, picture_hash, ready_picture
 from portraitlib.portrait import Portrait
-from portraitlib.settings import RANGES, UsageError, check_number
+from portraitlib.settings import RANGES, UsageError, check_number, nearest
 
 LARGEST_PX = 1024  # of a condition whose size nobody asked for: SDXL's own size
 DARK = 64  # of 255: what counts as the black between lines
@@ -97,12 +96,12 @@ def make_condition(
     nothing of the kind, and for a model that is not in the cache where the hub cannot be reached.
     """
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UsageError(f"kind: got {kind!r}, {_nearest(str(kind), KINDS)}")
+        raise UsageError(f"kind: got {kind!r}, {nearest(kind, KINDS)}")
     make = KINDS[kind].make
     known = list(inspect.signature(make).parameters)[1:]
     for name in settings:
         if name not in known:
-            raise UsageError(f"{kind}: unknown setting {name!r}, {_nearest(name, known)}")
+            raise UsageError(f"{kind}: unknown setting {name!r}, {nearest(name, known)}")
     picture, _ = ready_picture(image, _size_px(image, size_px))
     asked = {name: value for name, value in settings.items() if value is not None}
     values, used = make(np.asarray(picture), **asked)
@@ -167,13 +166,6 @@ def _size_px(image: Picture, size_px: int | None) -> int:
         return int(check_number("condition", "size_px", size_px, RANGES["size_px"]))
     shorter = min(open_picture(image).size)
     return max(32, min(shorter, LARGEST_PX) // 8 * 8)
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(map(repr, near))}?"
-    return f"expected one of {', '.join(map(repr, known))}" if known else "it has no settings"
 
 
 # --- made by OpenCV alone ------------------------------------------------------------------------

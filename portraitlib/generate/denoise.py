@@ -18,6 +18,7 @@ from PIL import Image
 from portraitlib.generate.controlnets import ControlNet
 from portraitlib.models.load import Model
 from portraitlib.photos.pictures import picture_hash
+from portraitlib.places import once
 from portraitlib.settings import Control
 
 CONDITIONS_KEPT = 8  # embedded conditions that a control model keeps; 10 MB each with SDXL
@@ -151,16 +152,13 @@ def embed_condition(model: Model, controlnet: ControlNet, picture: Image.Image) 
 
     Computed once, then remembered.
     """
-    key, kept = picture_hash(picture), controlnet.embedded
-    if key in kept:
-        kept.move_to_end(key)
-        return kept[key]
-    values = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
-    with torch.no_grad():
-        kept[key] = controlnet.embedding(values.to(model.device, model.dtype))
-    while len(kept) > CONDITIONS_KEPT:
-        kept.popitem(last=False)
-    return kept[key]
+
+    @torch.no_grad()
+    def embed() -> torch.Tensor:
+        values = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+        return controlnet.embedding(values.to(model.device, model.dtype))
+
+    return once(controlnet.embedded, picture_hash(picture), CONDITIONS_KEPT, embed)
 
 
 def _residuals(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from portraitlib.models.load import Model
 from portraitlib.photos.pictures import picture_hash
+from portraitlib.places import once
 from portraitlib.settings import Sampling
 
 PICTURES_KEPT = 16  # encoded pictures that a model keeps; 131 kB each with SDXL in float32
@@ -25,13 +26,9 @@ def encode_picture(model: Model, picture: Image.Image) -> torch.Tensor:
     of one of 255 levels.
     """
     key = picture_hash(picture)
-    if key in model.pictures:
-        model.pictures.move_to_end(key)
-        return model.pictures[key]
-    model.pictures[key], _ = encode_distribution(model, [picture])
-    while len(model.pictures) > PICTURES_KEPT:
-        model.pictures.popitem(last=False)
-    return model.pictures[key]
+    return once(
+        model.pictures, key, PICTURES_KEPT, lambda: encode_distribution(model, [picture])[0]
+    )
 
 
 def encode_distribution(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from portraitlib.models.load import Model
+from portraitlib.places import once
 from portraitlib.settings import Sampling
 
 PROMPTS_KEPT = 32  # encoded prompts that a model keeps; 1.3 MB each with SDXL in float16
@@ -31,9 +32,13 @@ def encode_prompt(model: Model, prompt: str, settings: Sampling) -> EncodedPromp
     guided = settings.guidance_scale is None or settings.guidance_scale > 1
     negative_prompt = settings.negative_prompt if guided else ""
     key = (prompt, negative_prompt, guided)
-    if key in model.prompts:
-        model.prompts.move_to_end(key)
-        return model.prompts[key]
+    return once(
+        model.prompts, key, PROMPTS_KEPT, lambda: _encode(model, prompt, negative_prompt, guided)
+    )
+
+
+def _encode(model: Model, prompt: str, negative_prompt: str, guided: bool) -> EncodedPrompt:
+    """What `encode_prompt` gives, computed."""
     kept, dropped = fit_words(model, prompt)
     negative_kept, negative_dropped = fit_words(model, negative_prompt)
     with torch.no_grad():
@@ -48,11 +53,7 @@ def encode_prompt(model: Model, prompt: str, settings: Sampling) -> EncodedPromp
     if guided:
         tensors["negative_prompt_embeds"] = negative_embeds
         tensors["negative_pooled_prompt_embeds"] = negative_pooled
-    encoded = EncodedPrompt(tensors, {"prompt": dropped, "negative_prompt": negative_dropped})
-    model.prompts[key] = encoded
-    while len(model.prompts) > PROMPTS_KEPT:
-        model.prompts.popitem(last=False)
-    return encoded
+    return EncodedPrompt(tensors, {"prompt": dropped, "negative_prompt": negative_dropped})
 
 
 def fit_words(model: Model, text: str) -> tuple[str, list[str]]:

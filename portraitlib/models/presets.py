@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 from portraitlib.mini.words import taught_phrases
 from portraitlib.models import files
 from portraitlib.places import PACKAGE
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, nearest
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
@@ -136,11 +135,9 @@ def find_preset(name: str, revision: str | None = None) -> Preset:
         raise UsageError(f"{name}: got {kind}, expected the folder of a diffusers model")
     if HUB_ID.fullmatch(name):
         return _generic_preset(name, name, revision)
-    near = difflib.get_close_matches(name.lower(), PRESETS, cutoff=0.4)
-    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise UsageError(
-        f"model: got {name!r}, {meant}expected one of {', '.join(map(repr, PRESETS))}, "
-        'a hub id like "stabilityai/stable-diffusion-xl-base-1.0", or a folder that exists'
+        f"model: got {name!r}, {nearest(name, PRESETS)}; or try a hub id like "
+        '"stabilityai/stable-diffusion-xl-base-1.0", or a folder that exists'
     )
 
 

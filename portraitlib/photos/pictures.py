@@ -18,6 +18,7 @@ from portraitlib.photos.crop import square_picture
 from portraitlib.photos.faces.find import Face, find_faces
 from portraitlib.photos.files import LARGEST_BYTES, NotAPhoto, plain_picture, read_photo
 from portraitlib.photos.photo_set import Photo
+from portraitlib.places import once
 from portraitlib.portrait import Portrait
 from portraitlib.settings import UsageError
 
@@ -53,13 +54,7 @@ def ready_picture_once(
     content = content_hash(image)
     if content is None:
         return ready_picture(image, size_px)
-    key = (content, size_px)
-    if key not in kept:
-        kept[key] = ready_picture(image, size_px)
-    kept.move_to_end(key)
-    while len(kept) > READY_KEPT:
-        kept.popitem(last=False)
-    return kept[key]
+    return once(kept, (content, size_px), READY_KEPT, lambda: ready_picture(image, size_px))
 
 
 def content_hash(image: Any) -> str | None:

@@ -105,11 +105,11 @@ def test_only_canny_edges_have_thresholds_to_lower():
 def test_an_unknown_kind_or_setting_is_told_what_comes_near(photo):
     with pytest.raises(pl.UsageError, match="kind: got None, expected one of 'canny', 'soft"):
         pl.make_condition(photo, None)
-    with pytest.raises(pl.UsageError, match="did you mean 'canny'"):
+    with pytest.raises(pl.UsageError, match="did you mean canny"):
         pl.make_condition(photo, "cany")
     with pytest.raises(pl.UsageError, match="expected one of 'canny', 'soft edges'"):
         pl.make_condition(photo, "sound")
-    with pytest.raises(pl.UsageError, match="unknown setting 'blur', did you mean 'blur_px'"):
+    with pytest.raises(pl.UsageError, match="unknown setting 'blur', did you mean blur_px"):
         pl.make_condition(photo, "soft edges", blur=2)
     with pytest.raises(pl.UsageError, match="blur_px: got 0, expected"):
         pl.make_condition(photo, "soft edges", blur_px=0)

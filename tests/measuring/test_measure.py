@@ -321,7 +321,7 @@ HOLED[3, 3] = np.nan
         ({"prompt": ["a man", "a boy"]}, "prompt: got 2 for 1 portraits"),
         ({"prompt": 3}, "prompt: got 3, expected a text"),
         ({"prompt": "a man"}, 'do not say which model.*try model="mini"'),
-        ({"model": "minni"}, "did you mean 'mini'"),
+        ({"model": "minni"}, "did you mean mini"),
         ({"model": 3}, "model: got int"),
         ({"encoder": "eyes"}, "encoder: got 'eyes', expected None or one of 'mini'"),
         ({"reference": [BLANK]}, "reference: got 1, expected 4 portraits or more"),

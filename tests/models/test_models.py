@@ -47,7 +47,7 @@ def test_the_default_is_mini_where_there_is_no_gpu(mini):
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("minni", "'mini'"), ("MINI", "'mini'"), ("sdlx", "'sdxl'"), ("sd-xl", "'sdxl'")],
+    [("minni", "mini"), ("MINI", "mini"), ("sdlx", "sdxl"), ("sd-xl", "sdxl")],
 )
 def test_an_unknown_name_is_told_what_comes_near(name, near):
     with pytest.raises(pl.UsageError, match=f"did you mean {near}") as refusal:
