@@ -80,7 +80,9 @@ def grow(person: Person, look: Look, head: Head, body: Surface, skin: Grid) -> t
     within = inside_hairline() - 5 * person.hairline - _receding(look)
     density = smooth((within + 2.5 * _noise(within.shape, 3.0, rng)) / 9)
     tone = color(person, look)
-    stain(body, density, tone, 0.5 if shaven else 0.9, PART["hair"])
+    # Beyond the seams of the texture too, but not where these lie at the foot of the neck.
+    stained = density * (uv_grid()[..., 1] < 0.43)
+    stain(body, stained, tone, 0.5 if shaven else 0.9, PART["hair"])
     roots = take_roots(head.points, density, cut_.strands, rng)
     if look.punk == "yes":
         roots = _crest(roots, form, rng)

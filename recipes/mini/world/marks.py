@@ -62,9 +62,7 @@ def _places() -> dict[str, np.ndarray]:
     }
 
 
-def marked(
-    relative: np.ndarray, person: Person, look: Look
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def marked(relative: np.ndarray, person: Person, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """Mark a face: its texture against its cheeks (h, w, 3), linear light, is changed in place.
 
     Returns how high its marks stand, (h, w) float32 in texels, and how strong the donors' own
@@ -97,7 +95,7 @@ def marked(
         _dimple(relative, height, m, 1.0 if look.expression == "smiling" else 0.55)
     if look.pimple == "yes":
         _pimple(relative, height, m, look, rng)
-    return height, keep, m["lips"]
+    return height, keep
 
 
 def _tint(relative: np.ndarray, where: np.ndarray, factors) -> None:

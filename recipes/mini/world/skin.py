@@ -99,7 +99,12 @@ def paint(
     fringe = smooth((0.62 - mixed.mean(-1)) / 0.2) * smooth((0.165 - grid[..., 1]) / 0.02)
     face = (face * (1 - fringe))[..., None]
     relative = relative_skin(heads.index(scalp)) * (1 - face) + mixed * face
-    height, keep, lips = marks.marked(relative, person, look)
+    # Collars have left their colours on necks.
+    low = smooth((-0.045 - head_places()[..., 1]) / 0.02) * (grid[..., 0] > 0.09)
+    even = relative.mean(-1, keepdims=True) / _neck(scalp).mean()
+    even = _neck(scalp) * np.clip(even, 0.82, 1.08)
+    relative += low[..., None] * (even - relative)
+    height, keep = marks.marked(relative, person, look)
     base = linear(tone(person, look))
     color, cloth, relief = clothes.paint(garment, base, _neck(scalp))
     # The foot of the neck has the body's even skin, so that both meet unseen.
