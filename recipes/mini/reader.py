@@ -1,0 +1,320 @@
+"""Trains the reader on a drawn set: faces found, words seen, people told apart, broken ones known.
+
+    python -m recipes.mini.reader --set DIR --state DIR --minutes 60 [--reconstructions]
+
+The set may grow meanwhile. With `--reconstructions` a part of the pictures has been through the
+frozen autoencoder, as all have that the model draws. `--write FOLDER` writes the averaged weights
+as they are shipped; `recipes.mini.reader_exam` then sets the limits beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .reader_network import (
+    CELLS,
+    GROUPS,
+    LANDMARKS,
+    PERSON_NUMBERS,
+    SIZE_PX,
+    VALUES,
+    Reader,
+    cut_faces,
+)
+from .sets import Shard, read_shards
+from .spoil import break_pictures, soften
+from .training import Muon, Run, averaged, options_of, train
+from .visible import visible_codes
+from .world.words import PHRASES
+
+RATE = 2e-3
+PEOPLE, SHOTS = 12, 3  # of a batch; more people are more to tell apart
+BROKEN = 10  # further pictures of it, broken: they teach what is no face
+PLAIN = 0.3  # the share of pictures that are not turned, scaled and shifted
+SMALL = 0.4  # the share of batches at 128 px, as the model draws at both sizes
+JITTER = 0.006  # by how much a landmark is missed when a face is cut out, in shares of the picture
+TEMPERATURE = 0.08
+REMADE = 0.3  # the share of pictures from the autoencoder, where there are any
+MIRRORED = [LANDMARKS.index(n) for n in (
+    *("right eye", "left eye", "nose", "right mouth", "left mouth", "chin"),
+    *("right ear", "left ear", "head top"),
+)]  # fmt: skip
+# Pictures of one render share their pose and light: see `draw_set.draw_person`.
+RENDERS = (0, 0, 1, 1, 2, 2, 3, 4)
+FAMILY = ("who", "skin")  # what a batch's people often have in common, so that faces have to tell
+
+
+# --- What is learnt from -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some pictures and what is known of them.
+
+    pictures: (n, 3, side, side) in -1..1.  landmarks: (n, 9, 2) in 0..1.  codes: (n, groups)
+    int64.  numbers: (n, 23).  people, renders: (n,), which person and which of their renders.
+    """
+
+    pictures: torch.Tensor
+    landmarks: torch.Tensor
+    codes: torch.Tensor
+    numbers: torch.Tensor
+    people: torch.Tensor
+    renders: torch.Tensor
+
+
+def codes_of(look: dict[str, str]) -> list[int]:
+    """A look's values as indices into the values of each group."""
+    return [list(PHRASES[group]).index(look[group]) for group in GROUPS]
+
+
+class People:
+    """The people of a growing set, and where their pictures lie.
+
+    remade: a folder with shards' pictures as the autoencoder gives them back, NUMBER.npy each.
+    """
+
+    def __init__(self, folder: Path, remade: Path | None = None) -> None:
+        self.folder, self.remade = folder, remade
+        self.shards: tuple[Shard, ...] = ()
+        self.people: list[tuple[int, list[int]]] = []  # the shard and the rows of each
+        self.codes: list[np.ndarray] = []  # of a shard, (n, groups)
+        self.families: dict[tuple[str, ...], list[int]] = {}
+
+    def read_more(self) -> None:
+        known = len(self.shards)
+        self.shards = read_shards(self.folder, self.shards)
+        for number, shard in enumerate(self.shards[known:], known):
+            self.codes.append(np.array([codes_of(meta["look"]) for meta in shard.meta]))
+            rows: dict[int, list[int]] = {}
+            for row, meta in enumerate(shard.meta):
+                rows.setdefault(meta["person"], []).append(row)
+            for mine in rows.values():
+                family = tuple(shard.meta[mine[0]]["look"][group] for group in FAMILY)
+                self.families.setdefault(family, []).append(len(self.people))
+                self.people.append((number, mine))
+
+    def choose(self, rng: np.random.Generator, people: int, shots: int) -> list[tuple[int, int]]:
+        """(person, which picture), `shots` of each person; every other time half are one family."""
+        chosen = rng.permutation(len(self.people))
+        if rng.random() < 0.5:
+            names = sorted(self.families)
+            sizes = np.array([len(self.families[name]) for name in names])
+            family = self.families[names[rng.choice(len(names), p=sizes / sizes.sum())]]
+            kin = rng.permutation(family)[: people // 2]
+            chosen = np.concatenate([kin, chosen[~np.isin(chosen, kin)]])
+        return [
+            (int(person), int(shot))
+            for person in chosen[:people]
+            for shot in rng.permutation(len(self.people[person][1]))[:shots]
+        ]
+
+    def picture(self, shard: int, row: int, rng: np.random.Generator) -> np.ndarray:
+        """(256, 256, 3) uint8, now and then as the autoencoder gives it back."""
+        if self.remade is not None and rng.random() < REMADE:
+            path = self.remade / f"{self.shards[shard].folder.name}.npy"
+            if path.exists():
+                return np.load(path, mmap_mode="r")[row]
+        return self.shards[shard].images[row]
+
+    def samples(self, chosen: list[tuple[int, int]], rng: np.random.Generator) -> Samples:
+        """The chosen pictures as they lie on disk, 256 px."""
+        places = [(self.people[p][0], self.people[p][1][shot]) for p, shot in chosen]
+        images = np.stack([self.picture(shard, row, rng) for shard, row in places])
+        marks = np.stack([self.shards[shard].landmarks[row] for shard, row in places])
+        numbers = [self.shards[shard].meta[row]["numbers"] for shard, row in places]
+        return Samples(
+            torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1),
+            torch.from_numpy(marks),
+            torch.from_numpy(np.stack([self.codes[shard][row] for shard, row in places])),
+            torch.tensor(numbers, dtype=torch.float32),
+            torch.tensor([person for person, _ in chosen]),
+            torch.tensor([RENDERS[shot] for _, shot in chosen]),
+        )
+
+
+def moved(samples: Samples, side: int, rng: np.random.Generator) -> Samples:
+    """The pictures a little turned, scaled, shifted and some people mirrored, `side` px each."""
+    count = len(samples.pictures)
+    plain = rng.random(count) < PLAIN
+    scale = np.where(plain, 1, rng.uniform(0.86, 1.15, count))  # above 1 shows more
+    angle = np.where(plain, 0, rng.normal(0, 0.07, count))
+    shift = np.where(plain[:, None], 0, rng.uniform(-0.08, 0.08, (count, 2)))
+    # All pictures of a person or none: a parting on the other side is somebody else's.
+    mirror = rng.random(int(samples.people.max()) + 1)[samples.people.numpy()] < 0.5
+    sign = np.where(mirror, -1.0, 1.0)
+    a, b = scale * np.cos(angle), scale * np.sin(angle)
+    turn = torch.from_numpy(np.stack([a * sign, -b, b * sign, a], 1).reshape(-1, 2, 2)).float()
+    offset = torch.from_numpy(shift).float()
+    grid = F.affine_grid(
+        torch.cat([turn, offset[..., None]], 2), [count, 3, side, side], align_corners=False
+    )
+    pictures = F.grid_sample(samples.pictures, grid, padding_mode="reflection", align_corners=False)
+    places = 2 * samples.landmarks - 1 - offset[:, None]
+    landmarks = (places @ torch.linalg.inv(turn).transpose(1, 2) + 1) / 2
+    swap = torch.from_numpy(mirror)
+    landmarks[swap] = landmarks[swap][:, MIRRORED]
+    numbers = samples.numbers.clone()
+    numbers[swap, PERSON_NUMBERS.index("parting")] *= -1
+    return Samples(pictures, landmarks, samples.codes, numbers, samples.people, samples.renders)
+
+
+# --- What is learnt ------------------------------------------------------------------------------
+
+
+def wanted_maps(landmarks: torch.Tensor) -> torch.Tensor:
+    """A soft spot of 1 at each landmark, (n, 9, 32, 32)."""
+    centre = (torch.arange(CELLS) + 0.5) / CELLS
+    x = (centre - landmarks[..., 0, None]) * CELLS
+    y = (centre - landmarks[..., 1, None]) * CELLS
+    return torch.exp(-(x[..., None, :] ** 2 + y[..., :, None] ** 2) / (2 * 1.1**2))
+
+
+def words_loss(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Cross entropy over what a portrait of each look shows, all groups alike."""
+    shown = torch.from_numpy(visible_codes(codes.numpy()))
+    groups = [
+        F.cross_entropy(logits, codes[:, i], reduction="none", label_smoothing=0.02)
+        for i, logits in enumerate(values.float().split(VALUES, 1))
+    ]
+    return (torch.stack(groups, 1) * shown).sum() / shown.sum()
+
+
+def maps_loss(maps: torch.Tensor, landmarks: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+    """Of finding landmarks where they are, and nothing where there is none left."""
+    spots = wanted_maps(landmarks)
+    # A spot covers one cell in a hundred: its cells count more, whether its feature is left or not.
+    error = F.binary_cross_entropy_with_logits(
+        maps.float(), spots * left[..., None, None], reduction="none"
+    )
+    return (error * (1 + 40 * spots)).mean()
+
+
+def people_loss(points: torch.Tensor, samples: Samples) -> torch.Tensor:
+    """Each picture is to say which others show the same person (Khosla et al. 2020).
+
+    Pictures of one render have one pose and light: to know these again teaches nothing.
+    """
+    people, renders = samples.people, samples.renders
+    same = people[:, None] == people
+    twins = same & (renders[:, None] == renders)
+    near = (points @ points.T / TEMPERATURE).masked_fill(twins, -torch.inf)
+    return -near.log_softmax(1)[same & ~twins].mean()
+
+
+def batch_losses(
+    reader: Reader, people: People, rng: np.random.Generator
+) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
+    """The loss of one batch, its size and the figures."""
+    with torch.autocast("cpu", enabled=False):
+        chosen = people.choose(rng, PEOPLE, SHOTS)
+        whole = len(chosen)
+        others = people.choose(rng, BROKEN, 1)
+        side = SIZE_PX if rng.random() < SMALL else 2 * SIZE_PX
+        samples = moved(people.samples(chosen + others, rng), side, rng)
+        broken, still = break_pictures(
+            samples.pictures[whole:], samples.landmarks[whole:], None, rng
+        )
+        left = torch.cat([torch.ones(whole, len(LANDMARKS), dtype=torch.bool), still])
+        left &= ((samples.landmarks > 0) & (samples.landmarks < 1)).all(2)
+        pictures = soften(torch.cat([samples.pictures[:whole], broken]), rng)
+        missed = rng.normal(0, JITTER, samples.landmarks.shape).astype(np.float32)
+        faces = cut_faces(pictures, samples.landmarks + torch.from_numpy(missed))
+        if side > SIZE_PX:
+            pictures = F.avg_pool2d(pictures, side // SIZE_PX)
+    found = reader(pictures, faces)
+    of_whole = Samples(*(part[:whole] for part in vars(samples).values()))
+    words = words_loss(found.values[:whole], of_whole.codes)
+    numbers = F.mse_loss(found.numbers[:whole].float(), of_whole.numbers)
+    maps = maps_loss(found.maps, samples.landmarks, left)
+    is_whole = (torch.arange(len(pictures)) < whole).float()
+    broke = F.binary_cross_entropy_with_logits(found.whole.float(), is_whole)
+    told = people_loss(found.points[:whole], of_whole)
+    loss = 2 * words + 2 * numbers + 4 * maps + broke + 0.5 * told
+    figures = {"words": words, "numbers": numbers, "maps": maps, "whole": broke, "people": told}
+    return loss, len(pictures), {"loss": loss, **figures}
+
+
+def train_reader(run: Run, people: People) -> None:
+    """Train for the run's minutes, going on from the state in its folder."""
+    torch.manual_seed(0)
+    reader = Reader()
+    ends = ("trunk.stem", "values", "numbers", "whole", "point", "maps.1")
+    optimizer = Muon(reader, ends, lr=RATE, betas=(0.9, 0.98), weight_decay=0.02)
+
+    def losses(step: int) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
+        if step % 100 == 0 or not people.shards:
+            people.read_more()
+        torch.manual_seed(step)
+        return batch_losses(reader, people, np.random.default_rng((2, step)))
+
+    train(run, reader, optimizer, losses)
+
+
+# --- Passing it on -------------------------------------------------------------------------------
+
+
+def remake(people: People, folder: Path, target: Path, every: int = 4) -> None:
+    """Every fourth shard's pictures through the frozen autoencoder, kept in `target`."""
+    from .autoencoder import frozen, through
+
+    vae, _ = frozen(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for shard in people.shards[::every]:
+        path = target / f"{shard.folder.name}.npy"
+        if not path.exists():
+            np.save(path.with_suffix(".part.npy"), through(vae, shard.images))
+            path.with_suffix(".part.npy").rename(path)
+            print(f"remade shard {shard.folder.name}", flush=True)
+
+
+def trained_reader(folder: Path) -> Reader:
+    """The averaged reader of the state in `folder`."""
+    reader = Reader()
+    averaged(folder, reader)
+    return reader
+
+
+def save_reader(reader: Reader, notes: dict[str, Any], folder: Path) -> None:
+    """Write the weights as 16-bit safetensors, and what is known of the reader as JSON."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in reader.state_dict().items()
+    }
+    save_file(tensors, folder / "reader.safetensors.part")
+    (folder / "reader.part").write_text(json.dumps(notes, indent=1) + "\n")
+    (folder / "reader.safetensors.part").rename(folder / "reader.safetensors")
+    (folder / "reader.part").rename(folder / "reader.json")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options_of("reader", __doc__)
+    parser.add_argument("--set", type=Path, required=True, help="a drawn set, which may grow")
+    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--reconstructions", action="store_true", help="see above")
+    options = parser.parse_args(arguments)
+    from .autoencoder import FROZEN
+
+    torch.set_num_threads(options.threads)
+    remade = options.state / "reconstructions" if options.reconstructions else None
+    people = People(options.set, remade)
+    if remade is not None:
+        people.read_more()
+        remake(people, options.state / FROZEN, remade)
+    folder = options.state / "reader"
+    run = Run(folder, options.minutes, options.rate, options.settle, not options.float32, 0.998)
+    train_reader(run, people)
+
+
+if __name__ == "__main__":
+    main()
