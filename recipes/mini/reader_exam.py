@@ -253,8 +253,8 @@ def thresholds(drawn: Drawn, points: np.ndarray) -> dict[str, float]:
 def examine(reader: Reader, drawn: Drawn, limits: Limits) -> dict[str, Any]:
     """All that is known of how well the reader reads drawn portraits."""
     reading = read(reader, drawn.images)
-    inside = ((drawn.landmarks > 0) & (drawn.landmarks < 1)).all(2)
-    away = np.hypot(*np.moveaxis(reading.landmarks - drawn.landmarks, 2, 0))
+    inside = np.all((drawn.landmarks > 0) & (drawn.landmarks < 1), axis=2)
+    away = np.linalg.norm(reading.landmarks - drawn.landmarks, axis=2)
     return {
         "portraits": len(drawn),
         "people": len(np.unique(drawn.people)),
