@@ -36,12 +36,12 @@ NECKS = {
     "wide crew": (-0.150, 0.084, 2.2, -0.095, -0.092),
     "vee": (-0.185, 0.076, 1.1, -0.092, -0.088),
     "scarf": (-0.175, 0.090, 2.0, -0.095, -0.090),
-    "hood": (-0.172, 0.086, 1.3, -0.096, -0.094),
+    "hood": (-0.158, 0.084, 1.3, -0.094, -0.092),
     "scoop": (-0.192, 0.108, 2.4, -0.092, -0.110),
     "square": (-0.192, 0.110, 6.0, -0.092, -0.120),
     "deep vee": (-0.222, 0.110, 1.15, -0.092, -0.110),
     "gathered": (-0.205, 0.122, 3.2, -0.092, -0.130),
-    "straps": (-0.205, 9.0, 2.0, -0.205, -0.230),
+    "straps": (-0.190, 9.0, 2.0, -0.190, -0.220),
 }
 NEUTRALS = ((242, 241, 238), (34, 34, 37), (128, 130, 134), (176, 178, 180), (36, 44, 66))
 SUITS = (
@@ -69,14 +69,14 @@ def garment(seed: int, look: Look, sex: str, wear: int = 0) -> Garment:
         neck = "crew" if sex == "M" or rng.random() < 0.6 else "wide crew"
         return Garment("shirt", sex, neck, (main, second, third), pattern, ring="band")
     if word == "sweatshirt":
-        hood = rng.random() < 0.68
+        hood = rng.random() < 0.85
         neck, ring = ("hood", "hood") if hood else ("crew", "rib")
         pattern = "plain" if rng.random() < 0.75 else "raglan"
         return Garment(
             "shirt", sex, neck, (main, main, _lighter(main)), pattern, True, "long", ring
         )
     if word == "dress":
-        neck = str(rng.choice(["scoop", "square", "deep vee", "straps", "straps"]))
+        neck = str(rng.choice(["scoop", "square", "deep vee", "straps"]))
         pattern = str(rng.choice(["plain", "dots", "flowers", "stripes"], p=[0.5, 0.18, 0.2, 0.12]))
         main = _color(rng, neutral=0.12)
         return Garment("dress", "F", neck, (main, _lighter(main), third), pattern, sleeves="none")

@@ -185,12 +185,15 @@ def _strokes(lines: list[tuple], both: bool = True) -> np.ndarray:
         fade = np.clip(np.minimum(t, 1 - t) * 4.5, 0.05, 1) ** 0.7
         for sign in (1, -1) if both else (1,):
             at = np.stack([MIDDLE + sign * path[:, 0], path[:, 1]], 1) * TEXTURE_PX
-            drawn = np.zeros(picture.shape, np.uint8)
-            for p, q, f in zip(at[:-1], at[1:], fade, strict=True):
-                ends = [tuple(int(round(8 * c)) for c in e) for e in (p, q)]
+            low = np.maximum(np.floor(at.min(0)).astype(int) - 6, 0)
+            high = np.ceil(at.max(0)).astype(int) + 7
+            piece = picture[low[1] : high[1], low[0] : high[0]]
+            drawn = np.zeros(piece.shape, np.uint8)
+            ends = np.rint(8 * (at - low)).astype(int).tolist()
+            for p, q, f in zip(ends[:-1], ends[1:], fade.tolist(), strict=True):
                 value = int(255 * strength * f)
-                cv2.line(drawn, *ends, value, max(1, round(width * f)), cv2.LINE_AA, 3)
-            picture = np.maximum(picture, drawn.astype(np.float32) / 255)
+                cv2.line(drawn, p, q, value, max(1, round(width * f)), cv2.LINE_AA, 3)
+            np.maximum(piece, drawn / np.float32(255), out=piece)
     return picture
 
 
@@ -258,8 +261,9 @@ def _lines(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     marionette = ((0.068, 0.366), (0.074 + off(), 0.388), (0.073 + off(), 0.414))
     wide.append((marionette, 4, 0.7))
     sharp.append((marionette, 2, 0.75))
-    sharp += [(((0.115 + off(), 0.29), (0.126 + off(), 0.33), (0.118 + off(), 0.37)), 1, 0.6),
-              (((0.098 + off(), 0.33), (0.108 + off(), 0.36), (0.102 + off(), 0.395)), 1, 0.6)]  # fmt: skip
+    for a, v in ((0.115, 0.29), (0.098, 0.33)):
+        cheek = ((a + off(), v), (a + 0.010 + off(), v + 0.035), (a + 0.003 + off(), v + 0.07))
+        sharp.append((cheek, 1, 0.6))
     for a in (0.008, 0.020, 0.033, 0.046):  # about the lips
         sharp.append((((a, 0.318 + off()), (a * 1.04, 0.333)), 1, 0.55))
         sharp.append((((a, 0.391), (a * 1.05, 0.404 + off())), 1, 0.4))

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from . import clothes
-from .bodies import Worn, neighbours, worn
+from .bodies import neighbours, worn
 from .cuts import DONORS, everybody
 from .surface import CLOTH, HARD, PART, Material, Surface, normals
 
@@ -101,46 +101,53 @@ def sewn(
     rng = np.random.default_rng((seed, 8))
     made = []
     if garment.ring in ("band", "rib"):
-        line = edge(positions, wearer, garment, garment.neck)
-        wide, thick = (0.0065, 0.0022) if garment.ring == "band" else (0.0125, 0.0048)
-        turn = np.linspace(-0.55, 1.1, 9) * np.pi
-        across = np.stack([thick * np.cos(turn) - 0.0006, wide * np.sin(turn)], 1)
-        ring = line.points[:, None] + across[:, 0, None] * line.out[:, None]
-        ring = ring + across[:, 1, None] * line.up[:, None]
-        trim = garment.colors[1] if garment.pattern in ("ringer", "raglan") else garment.colors[0]
-        made.append(_swept("collar", ring, line, _ribbed(trim), repeat=100))
+        made.append(_collar(edge(positions, wearer, garment, garment.neck), garment))
     if garment.ring == "hood":
         line = edge(positions, wearer, garment, "hood")
         made.append(_hood(line, garment, rng))
         if rng.random() < 0.85:
             made += _drawstrings(positions, line, garment, rng)
-    if garment.stethoscope and rng.random() < 0.75:
+    if garment.stethoscope and rng.random() < 0.9:
         made.append(_stethoscope(positions, edge(positions, wearer, garment, "scarf"), rng))
     return made
 
 
-def _swept(
-    name: str, rings: np.ndarray, line: Edge, color: np.ndarray, repeat: float, closed: bool = True
-) -> Surface:
-    """A surface through rings (m, k, 3) of points that follow a line (m points), or ends at it."""
+def _collar(line: Edge, garment: clothes.Garment) -> Surface:
+    """A ribbed band along a neckline, thin on a shirt, thick on fleece."""
+    wide, thick = (0.0065, 0.0022) if garment.ring == "band" else (0.0125, 0.0048)
+    turn = np.linspace(-0.55, 1.1, 9) * np.pi
+    out, up = thick * np.cos(turn) - 0.0006, wide * np.sin(turn)
+    rings = line.points[:, None] + out[:, None] * line.out[:, None] + up[:, None] * line.up[:, None]
+    trim = garment.colors[1] if garment.pattern in ("ringer", "raglan") else garment.colors[0]
+    return _swept("collar", rings, line, _ribbed(trim), repeat=100)
+
+
+def _surface(name: str, rings: np.ndarray, uv: np.ndarray, weights, material: Material) -> Surface:
+    """A surface through rings (m, k, 3), each joined with the next; weights: two of (m,)."""
     m, k, _ = rings.shape
-    rings, head, neck = (np.concatenate([v, v[:1]]) for v in (rings, line.head, line.neck))
-    u, v = np.meshgrid(np.linspace(0, repeat, m + 1), np.linspace(0, 1, k), indexing="ij")
-    i, j = np.meshgrid(np.arange(m), np.arange(k - 1), indexing="ij")
+    i, j = np.meshgrid(np.arange(m - 1), np.arange(k - 1), indexing="ij")
     a = (i * k + j).reshape(-1)
-    triangles = np.concatenate(
-        [np.stack([a, a + 1, a + k], 1), np.stack([a + 1, a + k + 1, a + k], 1)]
-    )
-    material = Material(CLOTH, color, labels=PART["clothes"], roughness=0.9, specular=0.2)
+    sides = np.stack([a, a + 1, a + k], 1), np.stack([a + 1, a + k + 1, a + k], 1)
     return Surface(
         name,
         rings.reshape(-1, 3).astype(np.float32),
-        np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
-        triangles.astype(np.int32),
-        np.repeat(head, k).astype(np.float32),
-        np.repeat(neck, k).astype(np.float32),
+        uv.reshape(-1, 2).astype(np.float32),
+        np.concatenate(sides).astype(np.int32),
+        *(np.repeat(w, k).astype(np.float32) for w in weights),
         material,
     )
+
+
+def _swept(name: str, rings: np.ndarray, line: Edge, color: np.ndarray, repeat: int) -> Surface:
+    """Cloth through rings (m, k, 3) of points that follow a line once around.
+
+    color: a texture that is repeated so often around.
+    """
+    m, k, _ = rings.shape
+    rings, head, neck = (np.concatenate([v, v[:1]]) for v in (rings, line.head, line.neck))
+    uv = np.meshgrid(np.linspace(0, repeat, m + 1), np.linspace(0, 1, k), indexing="ij")
+    material = Material(CLOTH, color, labels=PART["clothes"], roughness=0.9, specular=0.2)
+    return _surface(name, rings, np.stack(uv, -1), (head, neck), material)
 
 
 def _ribbed(color) -> np.ndarray:
@@ -185,32 +192,20 @@ def _in_front(positions: np.ndarray, xy: np.ndarray) -> np.ndarray:
     return (weight * front[index, 2]).sum(1) / weight.sum(1)
 
 
-def _tube(name: str, path: np.ndarray, radius, color, like: Edge, material=None) -> Surface:
-    """A tube along a path (n, 3); radius in metres, one or of each point."""
+def _tube(
+    name: str, path: np.ndarray, radius: np.ndarray | float, like: Edge, material: Material
+) -> Surface:
+    """A tube along a path (n, 3) that moves as the line nearest; radius in metres."""
     along = _unit(np.gradient(path, axis=0))
-    side = _unit(
-        np.cross(along, np.where(np.abs(along[:, 2:]) < 0.9, (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)))
-    )
+    aside = np.where(np.abs(along[:, 2:]) < 0.9, (0.0, 0.0, 1.0), (0.0, 1.0, 0.0))
+    side = _unit(np.cross(along, aside))
     turn = np.linspace(0, 2 * np.pi, 9)
-    other = np.cross(side, along)
-    radius = np.broadcast_to(radius, len(path))[:, None, None]
-    ring = np.cos(turn)[:, None] * side[:, None] + np.sin(turn)[:, None] * other[:, None]
-    rings = path[:, None] + radius * ring
-    n, k = len(path), len(turn)
-    i, j = np.meshgrid(np.arange(n - 1), np.arange(k - 1), indexing="ij")
-    a = (i * k + j).reshape(-1)
-    triangles = np.concatenate(
-        [np.stack([a, a + 1, a + k], 1), np.stack([a + 1, a + k + 1, a + k], 1)]
-    )
-    picture = np.full((2, 2, 3), color, np.uint8)
-    material = material or Material(
-        CLOTH, picture, labels=PART["clothes"], roughness=0.8, specular=0.3
-    )
+    ring = np.cos(turn)[:, None] * side[:, None]
+    ring = ring + np.sin(turn)[:, None] * np.cross(side, along)[:, None]
+    rings = path[:, None] + np.broadcast_to(radius, len(path))[:, None, None] * ring
     nearest = cKDTree(like.points).query(path)[1]
-    points = rings.reshape(-1, 3).astype(np.float32)
-    uv = np.zeros((len(points), 2), np.float32)
-    weights = (np.repeat(w[nearest], k).astype(np.float32) for w in (like.head, like.neck))
-    return Surface(name, points, uv, triangles.astype(np.int32), *weights, material)
+    weights = (like.head[nearest], like.neck[nearest])
+    return _surface(name, rings, np.zeros((*rings.shape[:2], 2)), weights, material)
 
 
 def _drawstrings(
@@ -219,7 +214,9 @@ def _drawstrings(
     """Two cords that hang from the front of a hood."""
     main = np.array(garment.colors[0])
     pale = rng.random() < 0.6 or main.mean() < 70
-    color = np.clip(main * 0.25 + 180 if pale else main * 0.35, 0, 255)
+    color = np.clip(main * 0.25 + 180 if pale else main * 0.35, 0, 255).astype(np.uint8)
+    picture = np.tile(color, (2, 2, 1))
+    cord = Material(CLOTH, picture, labels=PART["clothes"], roughness=0.8, specular=0.3)
     made = []
     for side in (1, -1):
         start = line.points[
@@ -231,7 +228,7 @@ def _drawstrings(
         z = _in_front(positions, np.stack([x, y], 1)) + 0.006
         z = gaussian_filter1d(z, 2) + 0.008 * np.exp(-t / 0.08)
         radius = np.where(t > 0.9, 0.0032, 0.0024)
-        made.append(_tube("drawstring", np.stack([x, y, z], 1), radius, color, line))
+        made.append(_tube("drawstring", np.stack([x, y, z], 1), radius, line, cord))
     return made
 
 
@@ -251,4 +248,4 @@ def _stethoscope(positions: np.ndarray, line: Edge, rng: np.random.Generator) ->
     color = ((28, 28, 32), (30, 44, 96), (110, 26, 44))[rng.integers(3)]
     picture = np.full((2, 2, 3), color, np.uint8)
     rubber = Material(HARD, picture, labels=PART["clothes"], roughness=0.35, specular=0.7)
-    return _tube("stethoscope", path, 0.0046, color, line, rubber)
+    return _tube("stethoscope", path, 0.0046, line, rubber)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from . import clothes, features, marks
-from .cuts import head_places
 from .clothes import Garment, smooth, srgb
+from .cuts import head_places
 from .heads import FACE_RADIUS, FACE_UV, TEXTURE_PX, bank, uv_grid
 from .surface import PART, SKIN, Material
 
@@ -86,31 +86,16 @@ def paint(
 
     rows, weights: the heads that the face is mixed from, `people.donors`.
     """
-    heads = bank()
-    rng = np.random.default_rng((person.seed, 3))
-    grid = uv_grid()
-    h, w = grid.shape[:2]
-    face = smooth((FACE_RADIUS - np.linalg.norm(grid - FACE_UV, axis=-1)) / 0.035)
-    scalp = str(rng.choice(SCALPS[look.skin]))
-    mixed = sum(wt * relative_skin(r) for r, wt in zip(rows, weights, strict=True))
-    # Mixing blurs: pores and brows come from the head that counts most.
-    mixed = cv2.GaussianBlur(mixed, (0, 0), 3) * _pores(rows[0])
-    # Hair that hangs into a forehead gives way to skin.
-    fringe = smooth((0.62 - mixed.mean(-1)) / 0.2) * smooth((0.165 - grid[..., 1]) / 0.02)
-    face = (face * (1 - fringe))[..., None]
-    relative = relative_skin(heads.index(scalp)) * (1 - face) + mixed * face
-    # Collars have left their colours on necks.
-    low = smooth((-0.045 - head_places()[..., 1]) / 0.02) * (grid[..., 0] > 0.09)
-    even = relative.mean(-1, keepdims=True) / _neck(scalp).mean()
-    even = _neck(scalp) * np.clip(even, 0.82, 1.08)
-    relative += low[..., None] * (even - relative)
+    scalp = str(np.random.default_rng((person.seed, 3)).choice(SCALPS[look.skin]))
+    relative, face = _mixed(scalp, rows, weights)
     height, keep = marks.marked(relative, person, look)
     base = linear(tone(person, look))
     color, cloth, relief = clothes.paint(garment, base, _neck(scalp))
+    h, w = face.shape[:2]
     # The foot of the neck has the body's even skin, so that both meet unseen.
     high = smooth((head_places()[..., 1] + 0.080) / 0.03)
     high[:, : int(0.09 * TEXTURE_PX)] = 1  # ears hang as low
-    own = (heads.island * (1 - cloth[:h, :w]) * high)[..., None]
+    own = (bank().island * (1 - cloth[:h, :w]) * high)[..., None]
     color[:h, :w] += own * (srgb(base * relative) - color[:h, :w])
     # The tip of one ear lies below the head's part of the texture.
     tip, lobe = color[h : h + 46, :92], relative[h - 46 : h, 10:80].reshape(-1, 3)
@@ -118,16 +103,7 @@ def paint(
     tip[:] = srgb(base * np.median(lobe, 0) * np.clip(light / np.median(light, (0, 1)), 0.7, 1.2))
     features.paint_eyes(color, person, look)
     features.paint_teeth(color, person)
-    own_relief = sum(
-        wt * heads.reliefs[r].astype(np.float32) for r, wt in zip(rows, weights, strict=True)
-    )
-    flat = heads.reliefs[heads.index(SCALPS["tan"][0])].astype(np.float32)
-    own_relief = flat * (1 - face) + own_relief * face
-    own_relief[..., :2] = 128 + keep[..., None] * (own_relief[..., :2] - 128)
-    slope_y, slope_x = np.gradient(height)
-    own_relief[..., 0] -= 127 * np.clip(slope_x, -1.2, 1.2)
-    own_relief[..., 1] += 127 * np.clip(slope_y, -1.2, 1.2)
-    relief[:h, :w] += own * (own_relief - relief[:h, :w])
+    relief[:h, :w] += own * (_relief(rows, weights, face, height, keep) - relief[:h, :w])
     return Material(
         SKIN,
         np.clip(color, 0, 255).astype(np.uint8),
@@ -136,6 +112,43 @@ def paint(
         roughness=0.54,
         specular=0.6,
     )
+
+
+def _mixed(scalp: str, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A head's texture against its cheeks, (h, w, 3) linear; where it is the face, (h, w, 1)."""
+    grid = uv_grid()
+    face = smooth((FACE_RADIUS - np.linalg.norm(grid - FACE_UV, axis=-1)) / 0.035)
+    mixed = sum(wt * relative_skin(r) for r, wt in zip(rows, weights, strict=True))
+    # Mixing blurs: pores and brows come from the head that counts most.
+    mixed = cv2.GaussianBlur(mixed, (0, 0), 3) * _pores(rows[0])
+    # Hair that hangs into a forehead gives way to skin.
+    fringe = smooth((0.62 - mixed.mean(-1)) / 0.2) * smooth((0.165 - grid[..., 1]) / 0.02)
+    face = (face * (1 - fringe))[..., None]
+    relative = relative_skin(bank().index(scalp)) * (1 - face) + mixed * face
+    # Collars have left their colours on necks.
+    low = smooth((-0.045 - head_places()[..., 1]) / 0.02) * (grid[..., 0] > 0.09)
+    even = relative.mean(-1, keepdims=True) / _neck(scalp).mean()
+    even = _neck(scalp) * np.clip(even, 0.82, 1.08)
+    return relative + low[..., None] * (even - relative), face
+
+
+def _relief(
+    rows: np.ndarray,
+    weights: np.ndarray,
+    face: np.ndarray,
+    height: np.ndarray,
+    keep: np.ndarray,
+) -> np.ndarray:
+    """The normal map of a head, (h, w, 3) float32 0..255: the donors' own and the marks'."""
+    heads = bank()
+    own = sum(wt * heads.reliefs[r].astype(np.float32) for r, wt in zip(rows, weights, strict=True))
+    flat = heads.reliefs[heads.index(SCALPS["tan"][0])].astype(np.float32)
+    own = flat * (1 - face) + own * face
+    own[..., :2] = 128 + keep[..., None] * (own[..., :2] - 128)
+    slope_y, slope_x = np.gradient(height)
+    own[..., 0] -= 127 * np.clip(slope_x, -1.2, 1.2)
+    own[..., 1] += 127 * np.clip(slope_y, -1.2, 1.2)
+    return own
 
 
 @lru_cache(maxsize=1)
