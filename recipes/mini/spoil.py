@@ -28,32 +28,61 @@ REACH = {"eye": 0.30, "nose": 0.26, "mouth": 0.36}
 
 def soften(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Blur, noise, shifts of colour, JPEG's blocks: a little of some of them in each picture."""
-    count, _, height, width = images.shape
-    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear")
-    small = (count, 3, height // 4, width // 4)
-    rough = F.interpolate(_noise(rng, small), scale_factor=4, mode="bilinear")
-
-    def amount(most: float, share: float) -> torch.Tensor:
-        """0 for all but `share` of the pictures, up to `most` for those."""
-        chosen = (rng.random(count) < share) * rng.random(count) * most
-        return torch.from_numpy(chosen.astype(np.float32))[:, None, None, None]
-
-    images = images + amount(1.0, 0.4) * (blurred - images) + amount(0.8, 0.3) * (coarse - images)
-    images = images + amount(0.7, 0.2) * (images - blurred)  # sharpened beyond what was drawn
-    images = images + amount(0.06, 0.4) * _noise(rng, images.shape) + amount(0.08, 0.4) * rough
+    images = images.clone()
+    for effect, most, share in EFFECTS:
+        rows = np.flatnonzero(rng.random(len(images)) < share)
+        if len(rows):
+            amount = torch.from_numpy((rng.random(len(rows)) * most).astype(np.float32))
+            chosen = images[rows]
+            images[rows] = chosen + amount[:, None, None, None] * effect(chosen, rng)
+    count = len(images)
     gain = 1 + 0.05 * rng.standard_normal((count, 1, 1, 1))
     tint = 0.025 * rng.standard_normal((count, 3, 1, 1))
     tint = tint + 0.03 * rng.standard_normal((count, 1, 1, 1))
-    images = images * torch.from_numpy(gain).float() + torch.from_numpy(tint).float()
-    return jpeg(images.clamp(-1, 1), rng)
+    images.mul_(torch.from_numpy(gain).float()).add_(torch.from_numpy(tint).float())
+    return jpeg(images.clamp_(-1, 1), rng)
+
+
+def _blur(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """What the mean of 3x3 pixels changes."""
+    return F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1) - images
+
+
+def _coarse(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """What half the resolution changes."""
+    return F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear") - images
+
+
+def _sharp(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Sharpened beyond what was drawn."""
+    return -_blur(images, rng)
+
+
+def _fine(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    return _noise(rng, images.shape)
+
+
+def _rough(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Noise in spots of some pixels, as latents have it."""
+    small = (*images.shape[:2], images.shape[2] // 4, images.shape[3] // 4)
+    return F.interpolate(_noise(rng, small), scale_factor=4, mode="bilinear")
+
+
+# What is added, up to how much of it, and to which share of the pictures.
+EFFECTS = (
+    (_blur, 1.0, 0.3),
+    (_coarse, 0.8, 0.25),
+    (_sharp, 0.7, 0.15),
+    (_fine, 0.06, 0.25),
+    (_rough, 0.08, 0.3),
+)
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(rng.standard_normal(tuple(shape), np.float32))
 
 
-def jpeg(images: torch.Tensor, rng: np.random.Generator, share: float = 0.15) -> torch.Tensor:
+def jpeg(images: torch.Tensor, rng: np.random.Generator, share: float = 0.12) -> torch.Tensor:
     """Some of the pictures through JPEG, as photographs and saved portraits are."""
     for i in np.flatnonzero(rng.random(len(images)) < share):
         pixels = ((images[i] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
