@@ -132,6 +132,11 @@ def variety(
     r2 = notes["exam"]["numbers_r2"][STYLES[0]]
     readable = [i for i, name in enumerate(PERSON_NUMBERS) if r2[name] >= READABLE_R2]
     rows, weights = drawn_so(drawn, VARIETY_PROMPT)
+    if len(rows) < 2 or not readable:
+        raise ValueError(
+            f"variety: got {len(rows)} drawn portraits of {VARIETY_PROMPT!r} and {len(readable)} "
+            "readable numbers, expected two and one; try a larger held-out set"
+        )
     beside = spread(read(reader, drawn.images[rows]).numbers[:, readable], weights)
     people = read(reader, images).numbers[:, readable]
     ratios = spread(people) / beside
