@@ -21,28 +21,43 @@ MIDDLE = 0.325  # u of the face's middle
 LIPS_V, LIPS_U, LIPS_HALF = 0.357, 0.064, 0.022
 
 
-def zone(person: Person, rng: np.random.Generator, margin: float = 0.0) -> np.ndarray:
+# How far down a cheek a beard begins, v by distance from the face's middle in u.
+CHEEK_U = (0.0, 0.055, 0.10, 0.145, 0.172, 0.19)
+CHEEK_V = {
+    "full": (0.36, 0.338, 0.352, 0.342, 0.29, 0.27),
+    "trimmed": (0.375, 0.352, 0.378, 0.372, 0.315, 0.28),
+}
+
+
+def zone(look: Look, rng: np.random.Generator) -> np.ndarray:
     """Where a beard grows, (h, w) 0..1 in the texture of the head."""
+    full = look.beard == "full"
     grid = uv_grid()
     a, v = np.abs(grid[..., 0] - MIDDLE), grid[..., 1]
-    soft = 0.018
+    soft = 0.018 if full else 0.026
     # From the sideburns down the cheek to the corner of the mouth, and below the jaw.
     low_cheek = rng.uniform(-0.008, 0.012)
-    cheek = np.interp(
-        a, (0.0, 0.055, 0.10, 0.145, 0.172, 0.19), (0.36, 0.338, 0.352, 0.342, 0.29, 0.27)
-    )
+    cheek = np.interp(a, CHEEK_U, CHEEK_V[look.beard])
     jaw = 0.487 - 0.115 * (a / 0.2) ** 2
     beard = smooth((v - cheek - low_cheek * (a > 0.06)) / soft) * smooth((jaw - v) / soft)
     beard *= smooth((0.196 - a) / 0.006)
-    top = 0.308 + 0.12 * np.clip(a - 0.02, 0, None)
-    moustache = smooth((v - top) / 0.008) * smooth((0.082 - a) / 0.010) * (v < 0.36)
+    top = (0.308 if full else 0.316) + 0.14 * np.clip(a - 0.02, 0, None)
+    moustache = smooth((v - top) / (0.008 if full else 0.014))
+    moustache *= smooth((0.082 - a) / (0.010 if full else 0.016)) * (v < 0.36)
     # Beside the mouth they meet.
-    meet = np.exp(-(((a - 0.082) / 0.012) ** 2)) * smooth((v - 0.325) / 0.01) * (v < 0.40)
+    meet = (
+        np.exp(-(((a - 0.082) / 0.012) ** 2))
+        * smooth((v - (0.325 if full else 0.338)) / 0.012)
+        * (v < 0.40)
+    )
     around = ((a / (LIPS_U + 0.004)) ** 2 + ((v - LIPS_V) / (LIPS_HALF + 0.001)) ** 2) ** 0.5
     mouth = smooth((around - 0.93) / 0.09)
     # Below the lower lip it is thin beside the middle.
     gap = np.exp(-(((a - 0.030) / 0.014) ** 2) - ((v - 0.388) / 0.009) ** 2)
-    return np.maximum(beard * (1 - 0.4 * gap), np.maximum(moustache, 0.9 * meet)) * mouth
+    return (
+        np.maximum(beard * (1 - 0.4 * gap), np.maximum(moustache, (0.9 if full else 0.75) * meet))
+        * mouth
+    )
 
 
 def grow(person: Person, look: Look, head: Head, body: Surface, skin: Grid) -> tuple[Strands, ...]:
@@ -67,12 +82,12 @@ def _beard(
     rng = np.random.default_rng((person.seed, 7))
     full = look.beard == "full"
     size = combs.head_scale(head)
-    density = zone(person, rng)
+    density = zone(look, rng)
     rough = hair._noise(density.shape, 2.2, rng)
     density = smooth((density + (0.10 if full else 0.06) * rough - 0.25) / 0.5)
     tone = hair.color(person, look) * (0.95, 0.93, 0.92)
-    hair.stain(body, density, tone, 0.7 if full else 0.66, PART["beard"])
-    roots = take_roots(head.points, density, 9000 if full else 9000, rng)
+    hair.stain(body, density, tone, 0.7 if full else 0.5, PART["beard"])
+    roots = take_roots(head.points, density, 9000 if full else 6500, rng)
     a, v = np.abs(roots.uv[:, 0] - MIDDLE), roots.uv[:, 1]
     upper = (v < 0.352) & (a < 0.085)
     if full:
@@ -80,7 +95,7 @@ def _beard(
         length = most * (0.45 + 0.75 * smooth((v - 0.37) / 0.09) * smooth((0.15 - a) / 0.09))
         steps, rise, height = 9, 0.62, 0.010 * size
     else:
-        length = np.full(len(roots), size * rng.uniform(0.0026, 0.0042))
+        length = np.full(len(roots), size * rng.uniform(0.0020, 0.0034))
         steps, rise, height = 3, 0.4, 0.002 * size
     length = np.where(upper, np.minimum(length, 0.011 * size), length) * rng.uniform(
         0.7, 1.15, len(roots)

@@ -50,7 +50,7 @@ def random_shot(rng: np.random.Generator) -> Shot:
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
     "smiling": {
-        "RsmileClose": 0.85, "LsmileClose": 0.85, "Rsquint": 0.10, "Lsquint": 0.10,
+        "RsmileClose": 1.0, "LsmileClose": 1.0, "Rsquint": 0.10, "Lsquint": 0.10,
         "RlowLid": 0.15, "LlowLid": 0.15, "RlipCorner": 0.3, "LlipCorner": 0.3,
     },
     "laughing": {
@@ -160,7 +160,7 @@ def camera(shot: Shot, body: Body) -> Camera:
     """Where a shot is taken from; the head's joint is 0, so the eyes are at about 0.06 metres."""
     tops = [np.quantile(s.points[..., 1], 0.99) for s in body.strands]
     # High hair is in the picture too.
-    over = float(np.clip(max(tops, default=0) - 0.185, 0, 0.12))
+    over = float(np.clip(max(tops, default=0) - 0.17, 0, 0.13))
     height = 0.355 * 2 ** (-0.28 * shot.zoom) + 0.9 * over
     distance = 1.25 * 2 ** (0.8 * shot.lens)
     x, y = 0.10 * height * shot.shift_x, 0.07 * height * shot.shift_y

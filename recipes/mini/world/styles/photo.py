@@ -9,7 +9,7 @@ from ..buffers import FACE, Buffers
 from ..places import Place
 from ..words import Look
 from .grading import graded, lit
-from .surface import LUMA, SIZE_PX, blur, noise
+from .surface import LUMA, blur, noise
 
 
 def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) -> np.ndarray:
@@ -30,7 +30,8 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     light = light * (1 - rng.uniform(0, 0.22) * (x**2 + y**2) / 2)[..., None]
     picture = graded(film(light, rng.uniform(0.85, 1.15)), mood)
-    small = cv2.resize(picture.astype(np.float32), (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+    half = (picture.shape[1] // 2, picture.shape[0] // 2)
+    small = cv2.resize(picture.astype(np.float32), half, interpolation=cv2.INTER_AREA)
     small = small + 0.35 * (small - blur(small, 1.0))
     return grained(small, rng)
 

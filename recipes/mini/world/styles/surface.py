@@ -25,8 +25,9 @@ def to_linear(value: np.ndarray) -> np.ndarray:
 
 
 def halved(picture: np.ndarray, sharpen: float = 0.0) -> np.ndarray:
-    """A finished sRGB picture 0..1 as (256, 256, 3) uint8, its detail raised by `sharpen`."""
-    small = cv2.resize(picture.astype(np.float32), (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+    """A finished sRGB picture 0..1 at half its size, uint8, its detail raised by `sharpen`."""
+    half = (picture.shape[1] // 2, picture.shape[0] // 2)
+    small = cv2.resize(picture.astype(np.float32), half, interpolation=cv2.INTER_AREA)
     if sharpen:
         small = small + sharpen * (small - cv2.GaussianBlur(small, (0, 0), 1.0))
     return (np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8)
