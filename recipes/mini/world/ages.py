@@ -7,7 +7,7 @@ import numpy as np
 from .words import Look
 
 CHILDREN = ("boy", "girl")
-BODY_SCALE = {"boy": 0.76, "girl": 0.74, "man": 1.0, "woman": 0.97}  # against the head
+BODY_SCALE = {"boy": 0.71, "girl": 0.69, "man": 1.0, "woman": 0.97}  # against the head
 
 
 def _smooth(t: np.ndarray) -> np.ndarray:
