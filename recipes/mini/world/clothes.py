@@ -46,9 +46,9 @@ NECKS = {
 NEUTRALS = ((242, 241, 238), (34, 34, 37), (128, 130, 134), (176, 178, 180), (36, 44, 66))
 SUITS = (
     *((38, 42, 54), (30, 30, 33), (62, 66, 74), (44, 58, 92), (84, 68, 56), (104, 108, 114)),
-    *((52, 40, 44), (36, 58, 56), (150, 136, 116)),
+    *((52, 40, 44), (36, 58, 56), (128, 112, 90)),
 )
-BLAZERS = (*SUITS, (120, 36, 48), (34, 88, 92), (196, 188, 176), (88, 62, 110))
+BLAZERS = (*SUITS, (120, 36, 48), (34, 88, 92), (160, 138, 108), (88, 62, 110))
 SHIRTS = ((238, 240, 244), (238, 240, 244), (196, 212, 234), (236, 214, 220), (214, 226, 214))
 SCRUBS = ((78, 118, 178), (60, 138, 140), (92, 96, 150), (120, 60, 84), (54, 60, 74))
 # How uniforms are dyed: factors of red, green, blue and of the contrast.
@@ -83,7 +83,7 @@ def garment(seed: int, look: Look, sex: str, wear: int = 0) -> Garment:
     if word == "suit":
         shades = SUITS if sex == "M" else BLAZERS
         first, shirt = shades[rng.integers(len(shades))], SHIRTS[rng.integers(len(SHIRTS))]
-        inner = shirt if sex == "M" or rng.random() < 0.6 else second
+        inner = shirt if sex == "M" or rng.random() < 0.85 else second
         # A woman's blazer with lapels is cut as a coat is.
         kind = "coat" if sex == "F" and rng.random() < 0.7 else "suit"
         return Garment(kind, sex, "", (first, inner, _color(rng, neutral=0.15)))
