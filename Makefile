@@ -20,7 +20,7 @@ COLAB_PYTHON ?= python3.13
 COLAB_TORCH ?= 2.11.0
 TORCH_INDEX ?=
 LATEST_TORCH ?= torch
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/ready
 
 .PHONY: demo test test-colab test-latest browser notebooks bench clean
@@ -47,10 +47,10 @@ browser: $(READY)
 	$(BIN)/python -m pytest -q tests/browser
 
 notebooks: $(READY)
-	@$(BIN)/portraitlib notebooks
+	@$(BIN)/python notebooks/refresh.py
 
 bench: $(READY)
-	@$(BIN)/portraitlib bench
+	@$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf .venv .venv-colab .venv-latest runs/demo runs/demo-colab runs/demo-latest runs/browser runs/cache runs/class_images runs/bench.json build dist *.egg-info

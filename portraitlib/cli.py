@@ -7,26 +7,23 @@ import glob
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import portraitlib as pl
+from portraitlib.places import installed_version
 from portraitlib.settings import UsageError
 
 CLUSTER = """\
 Everything is checked before anything runs. The same command again runs only what is missing or
 failed. Exit code: 0 all done, 1 a run failed, 2 a mistake, 3 the budget is spent, 130 stopped.
 
-A cluster in five lines. On the first machine, on each other one, and again on the first:
+On many machines, by Ray (photos that a parameter names have to lie at the same path on each):
 
-  pip install 'portraitlib[notebooks,photos,ray]'       (on all of them)
-  ray start --head
-  ray start --address=FIRST:6379
-  portraitlib batch notebooks/0*.ipynb --vary seed=0,1,2,3 --engine ray --out runs/seeds
-  ray stop                                              (on all of them)
-
-Photos that a parameter names have to lie at the same path on each machine.
+  ray start --head                     on the first
+  ray start --address=FIRST:6379       on the others
+  portraitlib batch ... --engine ray
 """
 
 
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         return _complain(str(stopped) or "stopped; nothing half made was kept", 130)
     except RuntimeError as problem:
-        from portraitlib.batch.execute import NotebookFailed
+        from portraitlib.batch.notebook import NotebookFailed
         from portraitlib.cost import BudgetSpent
 
         if isinstance(problem, BudgetSpent):
@@ -76,121 +73,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Portraits from words, on any machine.",
         epilog="The model is the embedded `mini` where there is no GPU, else `sdxl`.",
     )
-    parser.add_argument("--version", action="version", version=f"portraitlib {pl.__version__}")
+    version = installed_version("portraitlib") or "unknown"
+    parser.add_argument("--version", action="version", version=f"portraitlib {version}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    _add_generate(commands)
-    _add_photos(commands)
-    _add_train(commands)
-
-    demo = commands.add_parser("demo", help="run the notebooks with small settings, make a gallery")
-    demo.set_defaults(run=_demo)
-    demo.add_argument("--output", default="runs/demo", metavar="FOLDER", help="(%(default)s)")
-
-    _add_batch(commands)
-
-    notebooks = commands.add_parser("notebooks", help="re-execute notebooks, store their outputs")
-    notebooks.set_defaults(run=_notebooks)
-    notebooks.add_argument("names", nargs="*", metavar="NAME", help="which; none for all")
-    notebooks.add_argument("--force", action="store_true", help="even where nothing changed")
-
-    bench = commands.add_parser("bench", help="measure how long pictures take here")
-    bench.set_defaults(run=_bench)
-    bench.add_argument("--model", default="mini", metavar="NAME", help="(%(default)s)")
-    bench.add_argument("--output", default="runs/bench.json", metavar="FILE", help="(%(default)s)")
+    for name, (run, about, epilog, arguments) in COMMANDS.items():
+        layout = argparse.RawDescriptionHelpFormatter
+        command = commands.add_parser(name, help=about, epilog=epilog, formatter_class=layout)
+        command.set_defaults(run=run)
+        for flags, metavar, text, more in arguments:
+            names = flags.split()
+            placed = {"metavar": metavar} if metavar else {}
+            command.add_argument(*names, help=text, **placed, **more)
     return parser
-
-
-def _add_generate(commands: Any) -> None:
-    generate = commands.add_parser("generate", help="draw portraits of a description")
-    generate.set_defaults(run=_generate)
-    generate.add_argument("prompt", help="what the picture shows")
-    generate.add_argument("--model", metavar="NAME", help="mini, sdxl, a hub id or a folder")
-    generate.add_argument("--seed", type=int, default=0, metavar="N", help="picks the noise (0)")
-    generate.add_argument("--num-images", type=int, default=1, metavar="N", help="how many (1)")
-    generate.add_argument("--steps", type=int, metavar="N", help="denoising steps")
-    generate.add_argument(
-        "--guidance-scale", type=float, metavar="X", help="how hard the prompt pulls"
-    )
-    generate.add_argument("--size-px", type=int, metavar="N", help="width and height, pixels")
-    generate.add_argument("--negative-prompt", default="", metavar="TEXT", help="what to keep out")
-    generate.add_argument(
-        "--output", default="runs/portraits", metavar="FOLDER", help="(%(default)s)"
-    )
-
-
-def _add_photos(commands: Any) -> None:
-    photos = commands.add_parser("photos", help="check a folder of photos, draw a contact sheet")
-    photos.set_defaults(run=_photos)
-    photos.add_argument("folder", metavar="FOLDER", help="photos of one person")
-    photos.add_argument(
-        "--size-px", type=int, default=1024, metavar="N", help="side of the crops (%(default)s)"
-    )
-    photos.add_argument(
-        "--identifier", default="jrdnpl", metavar="WORD", help="stands for the person (%(default)s)"
-    )
-    photos.add_argument(
-        "--output", default="runs/photos.png", metavar="FILE", help="the sheet (%(default)s)"
-    )
-
-
-def _add_train(commands: Any) -> None:
-    train = commands.add_parser(
-        "train",
-        help="teach the model a face, by a settings file",
-        epilog="A training that is stopped goes on by the same command. Exit code: 0 done, "
-        "2 a mistake, 3 the budget is spent, 130 stopped.",
-    )
-    train.set_defaults(run=_train)
-    train.add_argument("settings", nargs="?", metavar="FILE", help="TOML; see --example")
-    train.add_argument("--model", metavar="NAME", help="in place of the file's model")
-    train.add_argument("--photos", metavar="FOLDER", help="in place of the file's photos")
-    train.add_argument("--out", metavar="FOLDER", help="in place of the file's out")
-    train.add_argument("--example", action="store_true", help="print a settings file, explained")
-    train.add_argument(
-        "--plan", metavar="PLAN", help="write a settings file for all of SDXL's weights, a big GPU"
-    )
-
-
-def _add_batch(commands: Any) -> None:
-    batch = commands.add_parser(
-        "batch",
-        help="run notebooks with many parameters, here or on a cluster",
-        epilog=CLUSTER,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    batch.set_defaults(run=_batch)
-    batch.add_argument(
-        "notebooks", nargs="+", metavar="NOTEBOOK", help="such as notebooks/0*.ipynb"
-    )
-    batch.add_argument(
-        *("-p", "--parameter"),
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a parameter for all runs",
-    )
-    batch.add_argument(
-        "--vary",
-        action="append",
-        default=[],
-        metavar="NAME=A,B,C",
-        help="a parameter with several values; given twice, every combination is run",
-    )
-    batch.add_argument("--model", metavar="NAME[,NAME]", help="the same as model_name")
-    batch.add_argument(
-        "--out", "--output", default="runs/batch", metavar="FOLDER", help="(%(default)s)"
-    )
-    batch.add_argument("--engine", default="local", metavar="NAME", help="local or ray (local)")
-    batch.add_argument("--jobs", type=int, metavar="N", help="runs at a time (1; ray: what fits)")
-    batch.add_argument("--gpus", type=float, metavar="X", help="ray: GPUs a run (1 if any)")
-    batch.add_argument(
-        "--budget", type=float, metavar="DOLLARS", help="start no run that would cost more in all"
-    )
-    batch.add_argument(
-        "--device", metavar="NAME", help="whose hourly rate counts, such as t4, l4, a100, cpu"
-    )
 
 
 # --- the commands --------------------------------------------------------------------------------
@@ -258,15 +152,15 @@ def _free_name(folder: Path, prompt: str, seed: int) -> Path:
 
 
 def _demo(chosen: argparse.Namespace) -> None:
-    from portraitlib.batch.series import demo
+    from portraitlib.batch.runs import demo
 
     demo(chosen.output, say=_say)
 
 
 def _batch(chosen: argparse.Namespace) -> None:
     """Run, and say what came of it; what failed or was not run makes the exit code."""
-    from portraitlib.batch.plan import split_name
-    from portraitlib.batch.series import NotebookFailed, run_batch
+    from portraitlib.batch.batch import run_batch, split_name
+    from portraitlib.batch.notebook import NotebookFailed
     from portraitlib.cost import Budget, BudgetSpent
 
     parameters: dict[str, str] = {}
@@ -304,27 +198,83 @@ def _expand(names: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         pattern = any(mark in name for mark in "*?[") and not Path(name).exists()
-        found = sorted(glob.glob(name)) if pattern else [name]
-        if not found:
+        names_there = sorted(glob.glob(name)) if pattern else [name]
+        if not names_there:
             raise UsageError(f"{name}: no notebook is called so; try notebooks/0*.ipynb")
-        expanded += found
+        expanded += names_there
     return expanded
-
-
-def _notebooks(chosen: argparse.Namespace) -> None:
-    from portraitlib.batch.series import refresh_notebooks
-
-    refresh_notebooks(chosen.names, force=chosen.force, say=_say)
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _bench(chosen: argparse.Namespace) -> None:
-    from portraitlib.batch.bench import time_model
+# --- what can be said ----------------------------------------------------------------------------
 
-    time_model(chosen.model, Path(chosen.output).expanduser(), _say)
+Argument = tuple[str, Any, str, dict[str, Any]]  # flags, how its value is called, help, and more
+NUMBER, FRACTION, SWITCH = {"type": int}, {"type": float}, {"action": "store_true"}
+SHOWN = " (%(default)s)"
+GENERATE: tuple[Argument, ...] = (
+    ("prompt", None, "what the picture shows", {}),
+    ("--model", "NAME", "mini, sdxl, a hub id or a folder", {}),
+    ("--seed", "N", "picks the noise" + SHOWN, {"default": 0, **NUMBER}),
+    ("--num-images", "N", "how many" + SHOWN, {"default": 1, **NUMBER}),
+    ("--steps", "N", "denoising steps", NUMBER),
+    ("--guidance-scale", "X", "how hard the prompt pulls", FRACTION),
+    ("--size-px", "N", "width and height, pixels", NUMBER),
+    ("--negative-prompt", "TEXT", "what to keep out", {"default": ""}),
+    ("--output", "FOLDER", "where the pictures go" + SHOWN, {"default": "runs/portraits"}),
+)
+PHOTOS: tuple[Argument, ...] = (
+    ("folder", "FOLDER", "photos of one person", {}),
+    ("--size-px", "N", "side of the crops" + SHOWN, {"default": 1024, **NUMBER}),
+    ("--identifier", "WORD", "stands for the person" + SHOWN, {"default": "jrdnpl"}),
+    ("--output", "FILE", "the sheet" + SHOWN, {"default": "runs/photos.png"}),
+)
+TRAIN: tuple[Argument, ...] = (
+    ("settings", "FILE", "TOML; see --example", {"nargs": "?"}),
+    ("--model", "NAME", "in place of the file's model", {}),
+    ("--photos", "FOLDER", "in place of the file's photos", {}),
+    ("--out", "FOLDER", "in place of the file's out", {}),
+    ("--example", None, "print a settings file, explained", SWITCH),
+    ("--plan", "PLAN", "write a settings file for all of SDXL's weights, a big GPU", {}),
+)
+BATCH: tuple[Argument, ...] = (
+    ("notebooks", "NOTEBOOK", "such as notebooks/0*.ipynb", {"nargs": "+"}),
+    (
+        "-p --parameter",
+        ("NAME", "VALUE"),
+        "a parameter for all runs",
+        {"nargs": 2, "action": "append", "default": []},
+    ),
+    (
+        "--vary",
+        "NAME=A,B,C",
+        "a parameter with several values; given twice, every combination is run",
+        {"action": "append", "default": []},
+    ),
+    ("--model", "NAME[,NAME]", "the same as model_name", {}),
+    ("--out --output", "FOLDER", "where the runs go" + SHOWN, {"default": "runs/batch"}),
+    ("--engine", "NAME", "local or ray" + SHOWN, {"default": "local"}),
+    ("--jobs", "N", "runs at a time (1; ray: what fits)", NUMBER),
+    ("--gpus", "X", "ray: GPUs a run (1 if any)", FRACTION),
+    ("--budget", "DOLLARS", "start no run that would cost more in all", FRACTION),
+    ("--device", "NAME", "whose hourly rate counts, such as t4, l4, a100, cpu", {}),
+)
+DEMO: tuple[Argument, ...] = (
+    ("--output", "FOLDER", "where it goes" + SHOWN, {"default": "runs/demo"}),
+)
+TRAIN_CODES = """\
+A training that is stopped goes on by the same command.
+Exit code: 0 done, 2 a mistake, 3 the budget is spent, 130 stopped."""
+# Command -> what runs it, what it is for, what its help ends with, its arguments.
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, str, tuple[Argument, ...]]] = {
+    "generate": (_generate, "draw portraits of a description", "", GENERATE),
+    "photos": (_photos, "check a folder of photos, draw a contact sheet", "", PHOTOS),
+    "train": (_train, "teach the model a face, by a settings file", TRAIN_CODES, TRAIN),
+    "demo": (_demo, "run the notebooks with small settings, make a page of them", "", DEMO),
+    "batch": (_batch, "run notebooks with many parameters, here or on a cluster", CLUSTER, BATCH),
+}
 
 
 if __name__ == "__main__":

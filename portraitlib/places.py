@@ -13,10 +13,11 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from itertools import islice
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from portraitlib.portrait import write_whole
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, nearest
 
 PACKAGE = Path(__file__).parent
 # The libraries that decide pixels: another version of one makes another result.
@@ -32,6 +33,7 @@ DECIDING = ("torch", "diffusers", "transformers", "peft", "numpy")
 MOST_FILES = 10_000  # of a folder that are looked at
 CONTENT = Path("/content")  # where a notebook works, unless it moved
 DRIVE = CONTENT / "drive" / "MyDrive"  # where the button in Colab's side bar mounts it
+LOCK = ".lock"  # in a folder that one process at a time may work in
 OURS = "portraitlib"  # the folder in Drive that everything is kept in
 UPLOAD = "upload"  # in place of a folder of photos: choose them in the browser
 _TOLD: set[Path] = set()  # folders in Drive that were spoken of
@@ -62,11 +64,6 @@ def once(kept: OrderedDict[Any, Any], key: Any, most: int, compute: Callable[[],
     while len(kept) > most:
         kept.popitem(last=False)
     return kept[key]
-
-
-def page_style() -> str:
-    """The style sheet of the pages that are written, for batches and sweeps alike."""
-    return (PACKAGE / "page.css").read_text(encoding="utf-8")
 
 
 def weights_hash() -> str:
@@ -127,6 +124,25 @@ def project_folder() -> Path:
     return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
 
 
+def find_notebooks(names: Sequence[str] = ()) -> dict[str, Path]:
+    """The numbered notebooks of the project by their names in order, or those of the given names.
+
+    Raises UsageError for a name that is not there, naming near ones.
+    """
+    folder = project_folder() / "notebooks"
+    known = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not known:
+        raise UsageError(
+            f"{folder}: no notebooks here; run this in a checkout of the project, they are not "
+            "part of the installed package"
+        )
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names] or list(known)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"no notebook {name!r}; {nearest(name, known)}")
+    return {name: known[name] for name in wanted}
+
+
 def home_folder() -> Path:
     """Below which is kept what is made: in Colab a mounted Drive's, else the project's folder."""
     return drive_folder() or project_folder()
@@ -155,6 +171,41 @@ def output_folder(folder: str | os.PathLike[str]) -> Path:
         print(f"Google Drive is mounted: what is made here goes to {drive}")
         _TOLD.add(drive)
     return drive / given
+
+
+@contextlib.contextmanager
+def hold_lock(folder: Path, what: str = "run") -> Iterator[None]:
+    """Make the folder if need be, and keep every other `what` out of it; dies with the process.
+
+    Raises UsageError if another has it, whose process is named, or if the folder cannot be
+    written to.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except Timeout:
+        holder = ""
+        with contextlib.suppress(OSError):
+            holder = path.read_text(errors="replace").strip()
+        raise UsageError(
+            f"{folder}: another {what} is at work there, {holder or 'not yet named'}; wait for it, "
+            "stop it, or give another folder"
+        ) from None
+    except OSError as problem:
+        raise UsageError(
+            f"{folder}: cannot be used for a {what} ({problem.strerror or problem}); "
+            "try a folder that you may write to, on a disk with room"
+        ) from None
+    try:
+        with contextlib.suppress(OSError):  # the name is a courtesy
+            path.write_text(f"process {os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        lock.release()
 
 
 def in_colab() -> bool:

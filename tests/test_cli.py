@@ -21,7 +21,6 @@ MISTAKES = {
     "an empty prompt": ["generate", "  ", "--model", "mini"],
     "no folder of photos": ["photos", "missing"],
     "a sheet that is no png": ["photos", ".", "--output", "sheet.jpg"],
-    "an unknown notebook": ["notebooks", "99_nothing"],
 }
 
 

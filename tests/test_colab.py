@@ -20,10 +20,9 @@ import pytest
 from packaging.requirements import Requirement
 
 import portraitlib as pl
+from notebooks.refresh import repository_address
 from portraitlib import places
-from portraitlib.batch import execute
-from portraitlib.batch.repository import repository_address
-from portraitlib.measuring.scores import read_scores, write_scores
+from portraitlib.measuring.scoreboard import read_scores, write_scores
 from portraitlib.training.checkpoints import list_checkpoints
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +83,7 @@ def test_in_colab_without_drive_results_are_beside_the_notebook(content):
 def test_with_drive_mounted_what_is_made_goes_there_and_that_is_said_once(drive, capsys):
     assert places.cache_folder("training") == drive / "runs/training"
     assert places.cache_folder("class_images") == drive / "runs/class_images"
-    assert execute.store_folder() == drive / "runs/cache"
+    assert places.cache_folder("cache") == drive / "runs/cache"
     assert places.output_folder("runs/x") == places.output_folder(Path("runs/x"))
     assert places.output_folder("runs/x") == drive / "runs/x"
     told = capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -13,11 +14,13 @@ import nbformat
 import papermill
 import pytest
 
+from notebooks import refresh
 from portraitlib import places
-from portraitlib.batch import execute, series, tasks
-from portraitlib.batch.gallery import opening_words
+from portraitlib.batch import notebook, runs
+from portraitlib.batch.results import opening_words
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+DEMO = tomllib.loads((FOLDER / "demo.toml").read_text(encoding="utf-8"))
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
@@ -140,7 +143,7 @@ def test_outputs_are_whole_and_in_order(name):
 def test_outputs_hold_nothing_of_one_machine_or_moment(name):
     text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
     assert len(text.encode()) <= 1_000_000
-    assert execute.WIDGET not in text and "widgets" not in read(name).metadata
+    assert notebook.WIDGET not in text and "widgets" not in read(name).metadata
     assert "papermill" not in read(name).metadata and "iopub" not in text
     found = [match.group() for out in outputs_text(name) for match in MACHINE_PATH.finditer(out)]
     assert not found
@@ -150,7 +153,7 @@ def test_outputs_hold_nothing_of_one_machine_or_moment(name):
 @pytest.mark.xfail(strict=True, reason="to be executed again: make notebooks")
 @each_notebook
 def test_outputs_belong_to_the_code_beside_them(name):
-    stamp = read(name).metadata.get(series.STAMP, {})
+    stamp = read(name).metadata.get(refresh.STAMP, {})
     assert stamp.get("source") == places.source_hash(read(name)), "run `make notebooks`"
     assert stamp.get("weights") == places.weights_hash(), "new weights: run `make notebooks`"
 
@@ -165,15 +168,15 @@ def test_outputs_are_those_of_the_embedded_model(name):
 
 @each_notebook
 def test_the_demo_knows_the_notebook_and_its_parameters(name):
-    parameters = {**series.DEMO[name], "output_dir": "results"}
-    tasks.check_parameters(FOLDER / f"{name}.ipynb", parameters)
+    parameters = {**DEMO[name], "output_dir": "results"}
+    notebook.check_parameters(FOLDER / f"{name}.ipynb", parameters)
 
 
 @pytest.mark.slow
 def test_the_series_runs_from_top_to_bottom(tmp_path):
     if not NOTEBOOKS:
         pytest.skip("no notebooks yet")
-    report = series.demo(tmp_path / "demo")
+    report = runs.demo(tmp_path / "demo")
     assert [row["notebook"] for row in report["notebooks"]] == NOTEBOOKS
     for row in report["notebooks"]:
         assert row["pictures"] > 0 and row["figures"], row["notebook"]

@@ -1,152 +1,114 @@
-"""A batch: many runs of notebooks, each finished for good, whatever becomes of the others.
+"""Many runs of notebooks, each finished for good, whatever becomes of the others.
 
 The folder of a batch is a store: a folder for each run, under the address of all that decides its
-result. What lies there whole need not be run again; what failed is run anew.
-
-A cluster in five lines. On the first machine, then on each other one:
-
-    pip install 'portraitlib[notebooks,photos,ray]'
-    ray start --head
-    ray start --address=FIRST:6379
-
-and again on the first:
-
-    portraitlib batch notebooks/0*.ipynb --vary seed=0,1,2,3 --engine ray --out runs/seeds
-    ray stop
+result. What lies there whole need not be run again; what failed is run anew. The demo, batches and
+`make notebooks` run notebooks in this one way.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
+import tomllib
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from portraitlib.batch.engines import Engine, LocalEngine, RayEngine, WorkerLost
-from portraitlib.batch.execute import Say, clear_remains, keep_lost
-from portraitlib.batch.gallery import opening_words, read_results, write_gallery
-from portraitlib.batch.gallery_table import shown
-from portraitlib.batch.plan import plan_batch
-from portraitlib.batch.tasks import Execution, Task, read_execution
-from portraitlib.cost import UNKNOWN, Budget, BudgetSpent, Cost, cost_of, duration, rate_of
-from portraitlib.places import installed_version, versions
-from portraitlib.portrait import check_writable, write_json
+from portraitlib.batch.notebook import (
+    DONE,
+    MISTAKE,
+    Execution,
+    NotebookFailed,
+    Task,
+    clear_remains,
+    keep_lost,
+    make_task,
+    order_line,
+    read_execution,
+)
+from portraitlib.batch.results import describe_run, shown, spent_on, write_report
+from portraitlib.cost import Budget, BudgetSpent, Cost, duration
+from portraitlib.places import PACKAGE, cache_folder, find_notebooks
+from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
-from portraitlib.training.run_lock import hold_lock
 
-ENGINES = ("local", "ray")
+Say = Callable[[str], None]
 TRIES = 2  # of a run whose worker is lost; a cell that raises would raise again
+STOP_S = 30.0  # a worker that has not ended by itself in that time is killed
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What came of a batch.
+# --- the demo ------------------------------------------------------------------------------------
 
-    runs: in the order of the plan, failed ones too.  missing: what was not run, because the batch
-    was stopped or its budget spent.  spent: of this call.
+
+def demo(output: str | os.PathLike[str] = "runs/demo", *, say: Say = print) -> dict[str, Any]:
+    """Run every notebook of the series with the small settings of `notebooks/demo.toml`.
+
+    output: gets the executed notebooks, a folder of portraits (PNG) beside each, `index.html`
+        (a page that opens from the disk) and `report.json`, which is also returned: for each
+        notebook the seconds, the number of pictures and the figures measured.
+    What has not changed since an earlier demo is not run again.
+
+    Raises UsageError if `output` cannot be written to or a parameter does not exist, and
+    NotebookFailed if a cell raises; the other notebooks are run nevertheless.
     """
-
-    folder: Path
-    runs: tuple[Execution, ...]
-    missing: tuple[Task, ...]
-    spent: Cost
-
-    @property
-    def failed(self) -> tuple[Execution, ...]:
-        """The runs in which a cell raised, or whose worker was lost each time."""
-        return tuple(run for run in self.runs if run.error is not None)
-
-    def __str__(self) -> str:
-        """The summary: a line of counts, and one for each failed run."""
-        again = sum(run.attempts > 1 and not run.reused for run in self.runs)
-        stood = sum(run.reused for run in self.runs)
-        counts = [f"{len(self.runs) - len(self.failed)} done"]
-        counts += [f"{stood} of them stood already"] if stood else []
-        counts += [f"{again} on a second try"] if again else []
-        counts += [f"{len(self.failed)} failed"] if self.failed else []
-        counts += [f"{len(self.missing)} not run"] if self.missing else []
-        total = len(self.runs) + len(self.missing)
-        lines = [f"{total} runs: {', '.join(counts)}; {self.spent}"]
-        for run in self.failed:
-            lines.append(f"  {run.error}: {run.executed}")
-        return "\n".join(lines)
-
-
-def run_batch(
-    notebooks: Iterable[str | os.PathLike[str]],
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    vary: Mapping[str, Sequence[Any]] | None = None,
-    output: str | os.PathLike[str] = "runs/batch",
-    engine: str = "local",
-    jobs: int | None = None,
-    gpus: float | None = None,
-    budget: Budget | None = None,
-    device: str | None = None,
-    say: Say = print,
-) -> Batch:
-    """Execute notebooks with every combination of the varied parameters, and show what they made.
-
-    parameters, vary: as in `plan_batch`; everything is checked before anything runs.
-    output: gets a folder for each run, `report.json`, and `index.html` with all runs that lie
-        there. The same again runs only what is missing or failed.
-    engine: "local" or "ray".  jobs: runs at a time; None for one locally, with Ray what fits.
-    gpus: with Ray, what each run asks for; None for one where the cluster has any.
-    budget: when it is spent, what runs is finished and nothing else is started.
-    device: whose rate counts (see `portraitlib.cost`); None for what the portraits' recipes name.
-
-    Raises UsageError for what cannot be run. A stop with Ctrl-C ends the workers, writes the page
-    and goes on as KeyboardInterrupt; a spent budget is no error, but `missing` is not empty then.
-    """
-    folder = Path(output).expanduser().absolute()
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
-        raise UsageError(f"jobs: got {jobs!r}, expected a whole number from 1; try 1")
-    if engine not in ENGINES:
-        raise UsageError(f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
-    device = _priced_device(device, budget, engine)
-    tasks = plan_batch([Path(each) for each in notebooks], parameters, vary)
+    folder, store = Path(output).expanduser().absolute(), cache_folder("cache")
     check_writable(folder)
-    with hold_lock(folder, "batch"):
-        runs: dict[str, Execution] = {}
-        try:
-            with contextlib.closing(_engine(engine, folder, jobs, gpus)) as made:
-                run_tasks(tasks, folder, made, say=say, budget=budget, device=device, runs=runs)
-        finally:
-            write_report(folder, [_row(run, folder, device) for run in kept_runs(folder)])
-    done = [runs[task.name] for task in tasks if task.name in runs]
-    missing = tuple(task for task in tasks if task.name not in runs)
-    return Batch(folder, tuple(done), missing, _spent(done, device))
-
-
-def _engine(name: str, folder: Path, jobs: int | None, gpus: float | None) -> Engine:
-    return LocalEngine(folder, jobs or 1) if name == "local" else RayEngine(folder, jobs, gpus)
-
-
-def _priced_device(device: str | None, budget: Budget | None, engine: str) -> str | None:
-    """The device whose rate counts; for a budget in dollars there must be one beforehand."""
-    if device is not None and rate_of(device) is None:
-        raise UsageError(
-            f"device: no rate is known of {device!r}; try a row of portraitlib.cost.RATES, or one "
-            "of your own in the file that PORTRAITLIB_RATES names"
-        )
-    if device is not None or budget is None or budget.dollars is None:
-        return device
-    if engine == "ray":
-        raise UsageError("budget: with Ray, say what a machine costs; try --device t4")
-    from portraitlib.device import device_name, pick_device
-
-    name = device_name(pick_device())
-    budget.check(cost_of(0, name))  # says so if it has no rate
-    return name
+    notebooks = find_notebooks()
+    settings_file = next(iter(notebooks.values())).with_name("demo.toml")
+    settings = tomllib.loads(settings_file.read_text(encoding="utf-8"))
+    tasks = [
+        make_task(path, {**settings.get(name, {}), "output_dir": name})
+        for name, path in notebooks.items()
+    ]
+    runs = list(run_tasks(tasks, store, LocalEngine(store), say=say).values())
+    rows = []
+    for run in runs:
+        write_whole(folder / run.notebook.name, run.executed.read_bytes())
+        shutil.rmtree(folder / run.notebook.stem, ignore_errors=True)
+        if run.results is not None:
+            shutil.copytree(run.results, folder / run.notebook.stem)
+        rows.append(describe_run(run, run.folder))
+    for row in rows:  # as they lie here
+        row.update(folder=row["folder"] and row["notebook"], file=f"{row['notebook']}.ipynb")
+    report = write_report(folder, rows)
+    for run in runs:
+        if run.error is not None:
+            where = folder / run.notebook.name
+            raise NotebookFailed(f"{run.error}\nThe notebook, with all that it says: {where}")
+    pictures = sum(row["pictures"] for row in rows)
+    say(f"{pictures} pictures from {len(rows)} notebooks: open {folder / 'index.html'}")
+    return report
 
 
 # --- running -------------------------------------------------------------------------------------
+
+
+class WorkerLost(RuntimeError):
+    """The process or machine that executed a run is gone; a second try is worth it."""
+
+
+class Engine(Protocol):
+    """Where runs are executed: `places` at a time, each until it lies in the store.
+
+    run: blocks; raises WorkerLost.  stop: ends what is under way.
+    """
+
+    places: int
+
+    def run(self, task: Task, attempt: int) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def run_tasks(
@@ -154,209 +116,217 @@ def run_tasks(
     store: Path,
     engine: Engine,
     *,
+    again: bool = False,
     say: Say = print,
     budget: Budget | None = None,
     device: str | None = None,
-    runs: dict[str, Execution] | None = None,
-) -> list[Execution]:
-    """Execute tasks, as many at a time as the engine takes; return the runs in their order.
+) -> dict[str, Execution]:
+    """Execute tasks, as many at a time as the engine takes: name -> run, in the tasks' order.
 
-    What stands in the store is not run again. A run whose worker is lost gets a second try. Those
-    that finish are put into `runs` at once, for a caller who is interrupted. When the budget is
-    spent, what runs is finished and nothing more is started.
+    What stands in the store is not run again, unless `again`. A run whose worker is lost gets a
+    second try. When the budget is spent, what runs is finished and nothing more is started.
 
     Raises UsageError if the store cannot be used; then everything is stopped.
     """
-    done = {} if runs is None else runs
-    waiting = _not_standing(tasks, store, done, say)
-    progress = _Progress(len(waiting), say)
-    active: dict[Future[Execution], Task] = {}
+    done = {} if again else _standing(tasks, store, say)
+    waiting = deque((task, 1) for task in tasks if task.name not in done)
+    tell = _teller(tasks, len(waiting), say)
+    active: dict[Future[None], tuple[Task, int]] = {}
     with ThreadPoolExecutor(max(1, min(engine.places, len(waiting)))) as threads:
         try:
             while waiting or active:
                 while waiting and len(active) < engine.places:
-                    task = waiting.popleft()
-                    active[threads.submit(_try_task, engine, task, store)] = task
-                    progress.start(_told(task, tasks))
+                    task, attempt = waiting.popleft()
+                    active[threads.submit(engine.run, task, attempt)] = task, attempt
+                    tell(task, attempt)
                 finished, _ = wait(active, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    task = active.pop(future)
-                    done[task.name] = future.result()
-                    progress.finish(_told(task, tasks), done[task.name])
-                if budget is not None and waiting and not _affordable(budget, done, device, say):
+                    task, attempt = active.pop(future)
+                    run = _outcome(future, task, attempt, store)
+                    if run is None:
+                        waiting.appendleft((task, attempt + 1))
+                        continue
+                    done[task.name] = run
+                    tell(task, attempt, run)
+                if waiting and budget and not _affordable(budget, done.values(), device, say):
                     waiting.clear()
         except BaseException:
             engine.stop()
             raise
         finally:
             for task in tasks:
-                if task.name not in done and task not in active.values():
+                if task.name not in done:
                     clear_remains(task, store)
-    return [done[task.name] for task in tasks if task.name in done]
+    return {task.name: done[task.name] for task in tasks if task.name in done}
 
 
-def _not_standing(
-    tasks: Sequence[Task], store: Path, done: dict[str, Execution], say: Say
-) -> deque[Task]:
-    """The tasks that are to be run; the runs that stand in the store are put into `done`."""
-    waiting: deque[Task] = deque()
+def _standing(tasks: Sequence[Task], store: Path, say: Say) -> dict[str, Execution]:
+    """The runs that lie in the store and did not fail."""
+    done = {}
     for task in tasks:
         kept = read_execution(store / task.name)
-        if kept is None or kept.error is not None:
-            waiting.append(task)
-        else:
+        if kept is not None and kept.error is None:
             done[task.name] = replace(kept, notebook=task.notebook)
-            say(f"{_told(task, tasks)}: stands, nothing to run")
-    return waiting
+            say(f"{_label(task, tasks)}: stands, nothing to run")
+    return done
 
 
-def _try_task(engine: Engine, task: Task, store: Path) -> Execution:
-    """One run, a second time if its worker is lost, and then kept as a failed one."""
-    for attempt in range(1, TRIES + 1):
-        try:
-            return replace(engine.run(task, attempt), notebook=task.notebook, reused=False)
-        except WorkerLost as problem:
-            told = f"{problem}, {attempt} times"
-    return keep_lost(task, store, told, TRIES)
-
-
-def _affordable(
-    budget: Budget, done: Mapping[str, Execution], device: str | None, say: Say
-) -> bool:
-    """Whether another run like those before fits into the budget; says why not."""
-    new = [run for run in done.values() if not run.reused]
-    spent = _spent(new, device)
-    typical = replace(spent, seconds=spent.seconds / len(new), peak_memory_gb=None)
-    if spent.dollars is not None:
-        typical = replace(typical, dollars=spent.dollars / len(new))
+def _outcome(future: Future[None], task: Task, attempt: int, store: Path) -> Execution | None:
+    """What came of a run, a lost one kept as one that failed; None if it gets another try."""
     try:
-        budget.check(spent, typical)
+        future.result()
+        run = read_execution(store / task.name)
+        if run is None:
+            raise WorkerLost("its result is not where it should be")
+    except WorkerLost as problem:
+        if attempt < TRIES:
+            return None
+        return keep_lost(task, store, f"{problem}, {attempt} times", attempt)
+    return replace(run, notebook=task.notebook, reused=False)
+
+
+def _affordable(budget: Budget, runs: Iterable[Execution], device: str | None, say: Say) -> bool:
+    """Whether another run like those before fits into the budget; says why not."""
+    new = [run for run in runs if not run.reused]
+    if not new:
+        return True
+    spent = spent_on(new, device)
+    dollars = None if spent.dollars is None else spent.dollars / len(new)
+    try:
+        budget.check(spent, Cost(spent.seconds / len(new), spent.device, dollars))
     except BudgetSpent as problem:
         say(f"stopping: {problem}")
         return False
     return True
 
 
-def _told(task: Task, tasks: Sequence[Task]) -> str:
+def _label(task: Task, tasks: Sequence[Task]) -> str:
     """A run in a line: the notebook, and what sets it apart from its other runs."""
-    kin = [each for each in tasks if each.notebook == task.notebook]
+    others = [other.parameters for other in tasks if other.notebook == task.notebook]
     apart = [
         f"{name}={shown(value)}"
         for name, value in task.parameters.items()
-        if len({repr(each.parameters.get(name)) for each in kin}) > 1
+        if any(repr(other.get(name)) != repr(value) for other in others)
     ]
     return " ".join([task.notebook.stem, *apart])
 
 
-class _Progress:
-    """Says what starts and ends, and how long the rest will take."""
+def _teller(tasks: Sequence[Task], total: int, say: Say) -> Callable[..., None]:
+    """A function that says what starts and ends, and how long the rest will take."""
+    counts: Counter[str] = Counter()
+    start_s = time.monotonic()
 
-    def __init__(self, total: int, say: Say) -> None:
-        self.total, self.say = total, say
-        self.started = self.finished = 0
-        self.start_s = time.monotonic()
+    def tell(task: Task, attempt: int, run: Execution | None = None) -> None:
+        label = _label(task, tasks)
+        if run is None:
+            counts["started"] += attempt == 1
+            if attempt == 1:
+                say(f"[{counts['started']}/{total}] {label}")
+            return
+        counts["finished"] += 1
+        end = f"FAILED: {run.error}" if run.error else f"done in {duration(run.duration_s)}"
+        rest = total - counts["finished"]
+        rest_s = (time.monotonic() - start_s) / counts["finished"] * rest
+        left = f"; about {duration(rest_s)} to go" if rest else ""
+        say(f"{label}: {end}{' on its second try' * (attempt > 1)}{left}")
 
-    def start(self, told: str) -> None:
-        self.started += 1
-        self.say(f"[{self.started}/{self.total}] {told}")
-
-    def finish(self, told: str, run: Execution) -> None:
-        self.finished += 1
-        came = f"done in {duration(run.duration_s)}"
-        came = came if run.error is None else f"FAILED: {run.error}"
-        rest = self.total - self.finished
-        rest_s = (time.monotonic() - self.start_s) / self.finished * rest
-        to_go = f"; about {duration(rest_s)} to go" if rest else ""
-        self.say(f"{told}: {came}{' on its second try' * (run.attempts > 1)}{to_go}")
-
-
-# --- reporting -----------------------------------------------------------------------------------
+    return tell
 
 
-def kept_runs(folder: Path) -> list[Execution]:
-    """The runs that lie in the folder of a batch, of equal ones the newest, by their values."""
-    found: dict[tuple[str, str], Execution] = {}
-    folders = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
-    for path in sorted(folders, key=lambda path: (path.stat().st_mtime, path.name)):
-        run = read_execution(path)
-        if run is not None:
-            found[run.notebook.name, json.dumps(run.parameters, sort_keys=True)] = run
-    return sorted(found.values(), key=_rank)
+# --- on this machine -----------------------------------------------------------------------------
 
 
-def _rank(run: Execution) -> tuple[str, list[tuple[bool, float, str]]]:
-    """What runs are sorted by: the notebook, then the values, numbers by their size."""
-    values = run.parameters.values()
-    plain = [(v, "") if isinstance(v, int | float) else (0.0, str(v)) for v in values]
-    return run.notebook.name, [(bool(text), number, text) for number, text in plain]
+class LocalEngine:
+    """A process a run on this machine; with several at a time, a GPU each in turn."""
+
+    def __init__(self, store: Path, jobs: int = 1, variables: Mapping[str, str] | None = None):
+        self.store, self.places = store, jobs
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopping = False
+        self._slots: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
+        for slot in _slots(jobs):
+            self._slots.put({**slot, **(variables or {})})
+
+    def run(self, task: Task, attempt: int) -> None:
+        """Execute the task; raises WorkerLost, or UsageError for a store that cannot be used."""
+        clear_remains(task, self.store)  # of a worker that was killed
+        line = order_line(task, self.store, attempt, progress=self.places == 1)
+        slot = self._slots.get()
+        try:
+            code, last_line = self._run_worker(line, slot)
+        finally:
+            self._slots.put(slot)
+        if code == MISTAKE:
+            raise UsageError(last_line)
+        if code != DONE:
+            reason = f"signal {-code}" if code < 0 else last_line or f"exit code {code}"
+            raise WorkerLost(f"its worker was lost ({reason})")
+
+    def _run_worker(self, line: str, slot: Mapping[str, str]) -> tuple[int, str]:
+        """Start a worker, hand it the task, wait; the exit code, and the last line it printed."""
+        # A file and no pipe: a kernel that outlives its worker would hold a pipe open.
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "portraitlib.batch.notebook"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=None if self.places == 1 else output,
+                env={**os.environ, **kernel_variables(), **slot},
+                # Ctrl-C is for the batch, which ends its workers in turn.
+                start_new_session=True,
+            )
+            self._processes.add(process)
+            assert process.stdin is not None
+            with contextlib.suppress(OSError, ValueError):  # it is gone, or was stopped already
+                process.stdin.write(line.encode())
+                process.stdin.flush()
+            if self._stopping:
+                _end(process)
+            code = process.wait()
+            self._processes.discard(process)
+            _end(process)
+            output.seek(0)
+            lines = output.read().decode(errors="replace").strip().splitlines()
+            return code, lines[-1] if lines else ""
+
+    def stop(self) -> None:
+        """End all workers: each ends with its stdin."""
+        self._stopping = True
+        processes = list(self._processes)
+        for process in processes:
+            _end(process)
+        for process in processes:
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    close = stop
 
 
-def describe_run(run: Execution, device: str | None = None) -> dict[str, Any]:
-    """The row of a run in `report.json`: what it is, what it made, what it cost."""
-    results = read_results(run.results)
-    title, why = opening_words(json.loads(run.executed.read_text(encoding="utf-8")))
-    recipes = [entry["recipe"] for entry in results["portraits"]]
-    cost = run_cost(run, recipes, device)
-    return {
-        "notebook": run.notebook.stem,
-        "title": title,
-        "why": why,
-        "models": sorted({str(recipe.get("model", "?")) for recipe in recipes}),
-        "parameters": run.parameters,
-        "address": run.address,
-        "reused": run.reused,
-        "error": run.error,
-        "attempts": run.attempts,
-        "duration_s": round(run.duration_s, 1),
-        "peak_memory_gb": run.peak_memory_gb and round(run.peak_memory_gb, 2),
-        "device": cost.device,
-        "dollars": cost.dollars,
-        "cost": str(cost) if cost.dollars else "",
-        "pictures": len(recipes),
-        "figures": results["figures"],
-    }
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        if process.stdin is not None:
+            process.stdin.close()
 
 
-def run_cost(
-    run: Execution, recipes: Sequence[Mapping[str, Any]] | None = None, device: str | None = None
-) -> Cost:
-    """What a run cost on a device; None for the one that most of its portraits name."""
-    if recipes is None and device is None:
-        recipes = [entry["recipe"] for entry in read_results(run.results)["portraits"]]
-    named = Counter(str(r.get("card") or r.get("device") or "") for r in recipes or ())
-    most = named.most_common(1)[0][0] if named else ""
-    return cost_of(run.duration_s, device or most or UNKNOWN, run.peak_memory_gb)
+def kernel_variables() -> dict[str, str]:
+    """Environment variables with which kernels that are started have this copy of the library."""
+    path = filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])
+    # Some kernels warn of their debugger else.
+    return {"PYTHONPATH": os.pathsep.join(path), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
-def _spent(runs: Iterable[Execution], device: str | None) -> Cost:
-    """What the new runs cost in all; one that drew nothing ran on the device of the others."""
-    new = [run for run in runs if not run.reused]
-    costs = [run_cost(run, device=device) for run in new]
-    known = Counter(cost.device for cost in costs if cost.device != UNKNOWN)
-    usual = device or (known.most_common(1)[0][0] if known else UNKNOWN)
-    costs = [
-        run_cost(run, device=usual) if cost.device == UNKNOWN else cost
-        for run, cost in zip(new, costs, strict=True)
+def _slots(jobs: int) -> list[dict[str, str]]:
+    """The environment of each place: its GPU, and its share of the processors."""
+    if jobs == 1:
+        return [{}]
+    from portraitlib.device import gpu_ids
+
+    gpus = gpu_ids()
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    shared = {} if "OMP_NUM_THREADS" in os.environ else threads
+    return [
+        {**shared, **({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})}
+        for place in range(jobs)
     ]
-    return sum(costs[1:], costs[0]) if costs else cost_of(0.0, usual)
-
-
-def _row(run: Execution, folder: Path, device: str | None) -> dict[str, Any]:
-    """The row of a run that lies in the folder of a batch."""
-    results = run.results and run.results.relative_to(folder).as_posix()
-    executed = run.executed.relative_to(folder).as_posix()
-    return {**describe_run(run, device), "folder": results, "file": executed}
-
-
-def write_report(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Write `report.json` and the page that shows it; return the report."""
-    report = {
-        "portraitlib": installed_version("portraitlib"),
-        "versions": versions(),
-        "processors": os.cpu_count(),
-        "duration_s": sum(row["duration_s"] for row in rows),
-        "notebooks": list(rows),
-    }
-    write_json(folder / "report.json", report)
-    write_gallery(folder, report)
-    return report

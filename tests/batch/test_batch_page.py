@@ -12,8 +12,9 @@ from html.parser import HTMLParser
 import pytest
 from squares import DRAW, PARAMETERS, quiet
 
-from portraitlib.batch import runs as batch_runs
-from portraitlib.batch import tasks
+from portraitlib.batch.batch import run_batch
+from portraitlib.batch.notebook import EXECUTION, read_execution
+from portraitlib.batch.results import kept_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NASTY = "\"'><script>alert(1)</script><img src=x onerror=alert(2)> </td>&amp; \\ud83d ${x} `"
@@ -37,7 +38,7 @@ def page(tmp_path_factory, write_notebook):
     folder = tmp_path_factory.mktemp("page")
     notebook = write_notebook(folder / "01_#tiny 100%.ipynb", DRAW, parameters=PARAMETERS)
     vary = {"prompt": ["a man", NASTY], "seed": [9, 10]}
-    done = batch_runs.run_batch([notebook], vary=vary, output=folder / "o{ut}", jobs=2, say=quiet)
+    done = run_batch([notebook], vary=vary, output=folder / "o{ut}", jobs=2, say=quiet)
     assert not done.failed, done
     return done.folder, (done.folder / "index.html").read_text(encoding="utf-8")
 
@@ -104,11 +105,11 @@ def test_a_reader_sorts_and_filters_the_runs(page):
 
 def test_later_runs_join_the_page_and_newer_ones_replace_older(page, tmp_path):
     folder, _ = page
-    before = batch_runs.kept_runs(folder)
-    old = tasks.read_execution(before[0].folder)
+    before = kept_runs(folder)
+    old = read_execution(before[0].folder)
     stale = folder / "old"
     stale.mkdir()
-    record = json.loads((old.folder / tasks.EXECUTION).read_text())
-    (stale / tasks.EXECUTION).write_text(json.dumps({**record, "address": "another"}))
+    record = json.loads((old.folder / EXECUTION).read_text())
+    (stale / EXECUTION).write_text(json.dumps({**record, "address": "another"}))
     os.utime(stale, (1, 1))
-    assert [run.folder for run in batch_runs.kept_runs(folder)] == [run.folder for run in before]
+    assert [run.folder for run in kept_runs(folder)] == [run.folder for run in before]

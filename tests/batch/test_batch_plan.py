@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from squares import DRAW
 
-from portraitlib.batch import runs
-from portraitlib.batch.plan import plan_batch
+from portraitlib.batch.batch import plan_batch, run_batch
 from portraitlib.settings import UsageError
 
 
@@ -57,7 +56,7 @@ REFUSED = {
 @pytest.mark.parametrize("words", REFUSED)
 def test_wrong_parameters_are_refused_before_anything_runs(notebook, tmp_path, words):
     with pytest.raises(UsageError, match=words) as caught:
-        runs.run_batch([notebook], REFUSED[words], output=tmp_path / "out")
+        run_batch([notebook], REFUSED[words], output=tmp_path / "out")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 

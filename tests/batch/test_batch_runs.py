@@ -17,15 +17,15 @@ from squares import DRAW, PARAMETERS, quiet
 
 import portraitlib as pl
 from portraitlib import cli, cost
-from portraitlib.batch import runs
+from portraitlib.batch import batch as runs
+from portraitlib.places import hold_lock
 from portraitlib.settings import UsageError
-from portraitlib.training.run_lock import hold_lock
 
 # Three raise; one kills the process that runs it, if that was not done before.
 TROUBLE = """\
 import os, signal, time
 from pathlib import Path
-if seed in (4, 11, 17):
+if seed in (2, 5, 8):
     raise ValueError(f"no colour {{seed}}")
 mark = Path({mark!r})
 if seed == 7 and not mark.exists():
@@ -52,7 +52,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory, write_notebook):
-    """24 runs of which 3 raise and 1 kills its worker: a function engine -> first, second batch."""
+    """Ten runs, 3 raise and 1 kills its worker: a function engine -> first, second batch."""
     folder = tmp_path_factory.mktemp("troubled")
     mark = folder / "mark"
     cells = [TROUBLE.format(mark=str(mark)), DRAW]
@@ -63,7 +63,7 @@ def troubled(tmp_path_factory, write_notebook):
         out = folder / engine
 
         def once() -> runs.Batch:
-            vary = {"seed": list(range(24))}
+            vary = {"seed": list(range(10))}
             return runs.run_batch(
                 [notebook], {}, vary=vary, output=out, engine=engine, jobs=4, say=quiet
             )
@@ -94,12 +94,12 @@ def ray(troubled):
 def test_the_others_finish_whatever_fails_or_is_killed(engine, request):
     needs_ray(engine)
     first, again = request.getfixturevalue(engine)
-    assert len(first.runs) == 24 and not first.missing
-    assert [run.parameters["seed"] for run in first.failed] == [4, 11, 17]
+    assert len(first.runs) == 10 and not first.missing
+    assert [run.parameters["seed"] for run in first.failed] == [2, 5, 8]
     # On a busy machine a kernel may find its port taken, which is a lost worker too.
     again_tried = [run.parameters["seed"] for run in first.runs if run.attempts == 2]
-    assert 7 in again_tried and not {4, 11, 17} & set(again_tried)
-    assert f"21 done, {len(again_tried)} on a second try, 3 failed" in str(first)
+    assert 7 in again_tried and not {2, 5, 8} & set(again_tried)
+    assert f"7 done, {len(again_tried)} on a second try, 3 failed" in str(first)
     for run in first.failed:
         assert "ValueError: no colour" in run.error
         text = run.executed.read_text()
@@ -109,9 +109,9 @@ def test_the_others_finish_whatever_fails_or_is_killed(engine, request):
             portrait = pl.Portrait.open(run.folder / "results/portrait-000.png")
             assert portrait.image.getpixel((0, 0)) == (run.parameters["seed"], 0, 0)
     ran = [run.parameters["seed"] for run in again.runs if not run.reused]
-    assert ran == [4, 11, 17], "only what failed is run again"
+    assert ran == [2, 5, 8], "only what failed is run again"
     folders = [path for path in first.folder.iterdir() if path.is_dir()]
-    assert len(folders) == 24 and not [path for path in folders if path.name[0] == "."]
+    assert len(folders) == 10 and not [path for path in folders if path.name[0] == "."]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from drawing import pixels
 from steering import HALF, PROMPT, QUICK, assert_same, counting_parts
 
 import portraitlib as pl
-from portraitlib.batch import gallery
+from portraitlib.batch import results
 from portraitlib.generate import denoise
 from portraitlib.models import files, load
 from portraitlib.portrait import parameters_text
@@ -232,7 +232,7 @@ def test_the_recipe_has_diffusers_names_and_survives_the_file(steered, shots, ed
     line = f"Weight: 0.8, Threshold A: {low}, Threshold B: {2 * low}, Guidance Start: 0.3"
     assert 'ControlNet 0: "Module: canny, Model: ' in parameters_text(recipe)
     assert line in parameters_text(recipe)
-    assert "control 0.8" in gallery._caption(recipe)
+    assert "control 0.8" in results._caption(recipe)
 
 
 @pytest.mark.parametrize("with_image", [False, True])

@@ -15,7 +15,7 @@ from drawing import counting_calls, pixels
 from PIL import Image
 
 import portraitlib as pl
-from portraitlib.batch import gallery
+from portraitlib.batch import results
 from portraitlib.generate import images
 from portraitlib.models import load
 from portraitlib.photos.crop import crop_head
@@ -317,7 +317,7 @@ def test_the_recipe_knows_the_picture_by_its_content_alone(mini, photo, tmp_path
     assert "jane" not in json.dumps(recipe) and str(tmp_path) not in json.dumps(recipe)
     assert pl.Portrait.open(portrait.save(tmp_path / "one.png")) == portrait
     assert "Denoising strength: 0.7, Version:" in parameters_text(recipe)
-    assert gallery._caption(recipe) == "seed 11 · 5 steps · guidance 2 · strength 0.7"
+    assert results._caption(recipe) == "seed 11 · 5 steps · guidance 2 · strength 0.7"
 
 
 def test_rerunning_with_the_same_picture_gives_the_same_pixels(mini, photo, astronaut):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from portraitlib.batch.tasks import check_parameters, parameters_of
+from portraitlib.batch.notebook import check_parameters, parameters_of
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
 from portraitlib.studio.recipes import (

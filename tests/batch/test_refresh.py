@@ -1,4 +1,4 @@
-"""Badges, install cells and the README all derive from the one address in pyproject.toml."""
+"""What `make notebooks` does: outputs, and what derives from the one address in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from portraitlib.batch.repository import (
+from notebooks import refresh
+from notebooks.refresh import (
     carry_address,
     carry_ledger,
     notebook_badge,
@@ -16,6 +17,8 @@ from portraitlib.batch.repository import (
     stored_ledger,
     with_address,
 )
+from portraitlib import places
+from portraitlib.batch.notebook import NotebookFailed
 from portraitlib.settings import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,3 +88,42 @@ def test_a_new_ledger_takes_the_place_of_the_old_one_and_touches_nothing_else(tm
 def test_where_no_ledger_was_measured_the_readme_stays(tmp_path):
     (tmp_path / "README.md").write_text("<!-- ledger -->\n<!-- end of the ledger -->\n")
     assert not carry_ledger(tmp_path, "2026-11-23")
+
+
+# --- the outputs ----------------------------------------------------------------------------------
+
+
+def test_refreshed_notebooks_hold_clean_outputs_and_then_stand(
+    tmp_path, write_notebook, monkeypatch
+):
+    (tmp_path / "notebooks").mkdir()
+    notebook = write_notebook(
+        tmp_path / "notebooks/01_tiny.ipynb", "import os; print('in', os.getcwd())"
+    )
+    for module in (places, refresh):
+        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path / "store"))
+    before = nbformat.read(notebook, as_version=4)
+    assert refresh.refresh_notebooks(say=lambda line: None) == [notebook]
+    node = nbformat.read(notebook, as_version=4)
+    assert places.source_hash(node) == places.source_hash(before)
+    assert [cell.id for cell in node.cells] == [cell.id for cell in before.cells]
+    assert node.cells[2].outputs[0].text == "in .\n"
+    assert node.metadata["portraitlib"]["source"] == places.source_hash(node)
+    text = notebook.read_text()
+    assert "papermill" not in text and str(tmp_path) not in text
+    assert refresh.refresh_notebooks(say=lambda line: None) == []
+    with pytest.raises(UsageError, match="did you mean 01_tiny"):
+        refresh.refresh_notebooks(["01_tinny"])
+
+
+def test_a_notebook_that_fails_stays_as_it_was(tmp_path, write_notebook, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    notebook = write_notebook(tmp_path / "notebooks/01_tiny.ipynb", "raise ValueError('too red')")
+    before = notebook.read_bytes()
+    for module in (places, refresh):
+        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path / "store"))
+    with pytest.raises(NotebookFailed, match="01_tiny, cell 2: ValueError: too red"):
+        refresh.refresh_notebooks(say=lambda line: None)
+    assert notebook.read_bytes() == before

@@ -1,4 +1,8 @@
-"""What stands in one place and is carried to others: the repository's address, the ledger.
+"""Execute the notebooks with their default parameters and store the outputs: `make notebooks`.
+
+    python notebooks/refresh.py [NAME ...] [--force]
+
+Two things that stand in one place are carried to others on the way.
 
 The address, from which badges and install cells derive, stands in `pyproject.toml` under
 `[project.urls]`. Whoever forks the project changes it there and runs `make notebooks`, which
@@ -8,13 +12,31 @@ scoreboard, and carried from its stored outputs into the README.
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import json
 import re
+import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
+import nbformat
+
+from portraitlib.batch.notebook import NotebookFailed, make_task
+from portraitlib.batch.runs import LocalEngine, Say, run_tasks
+from portraitlib.places import (
+    cache_folder,
+    find_notebooks,
+    notebook_address,
+    project_folder,
+    source_hash,
+    weights_hash,
+)
 from portraitlib.portrait import write_whole
 from portraitlib.settings import UsageError
+
+STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
 
 # Where the address stands in a text; in Colab's links its owner and name alone.
 IN_COLAB = re.compile(r"(?<=colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+(?=/blob/)")
@@ -97,3 +119,69 @@ def carry_ledger(project: Path, date: str) -> bool:
     said = f"Measured with `mini`, {date}:\n\n{table}\n"
     write_whole(path, LEDGER.sub(lambda _: said, before).encode("utf-8"))
     return True
+
+
+# --- the outputs ---------------------------------------------------------------------------------
+
+
+def refresh_notebooks(
+    names: Sequence[str] = (), *, force: bool = False, say: Say = print
+) -> list[Path]:
+    """Execute notebooks with their default parameters and store the outputs in them.
+
+    names: which; none for all.  force: even where nothing changed since the stored outputs.
+    A notebook's metadata say from which cells, library and weights its outputs come.
+
+    Returns the notebooks that were written. Raises UsageError for a name that is not there,
+    NotebookFailed if a cell raises; then the notebook stays as it was.
+    """
+    paths = find_notebooks(names).values()
+    for path in carry_address(project_folder()):
+        say(f"{path.name}: now with the address in pyproject.toml")
+    written = [path for path in paths if refresh(path, force, say)]
+    if carry_ledger(project_folder(), datetime.date.today().isoformat()):
+        say("README.md: now with the ledger of the scoreboard")
+    return written
+
+
+def refresh(path: Path, force: bool, say: Say) -> bool:
+    """Execute one notebook and store its outputs, unless they stand; tells whether it was written.
+
+    Raises NotebookFailed if a cell raises.
+    """
+    before = nbformat.read(path, as_version=4)
+    if not force and before.metadata.get(STAMP, {}).get("address") == notebook_address(before, {}):
+        say(f"{path.stem}: its outputs stand")
+        return False
+    task, store = make_task(path, {}), cache_folder("cache")
+    # Where there is no GPU, the default model is `mini`.
+    engine = LocalEngine(store, 1, {"CUDA_VISIBLE_DEVICES": ""})
+    (run,) = run_tasks([task], store, engine, again=force, say=say).values()
+    if run.error is not None:
+        raise NotebookFailed(f"{run.error}\nThe notebook, with all that it says: {run.executed}")
+    if source_hash(nbformat.read(path, as_version=4)) != source_hash(before):
+        say(f"{path.stem}: was edited while it ran; its outputs are not stored, run this again")
+        return False
+    fresh = nbformat.read(run.executed, as_version=4)
+    source, weights = source_hash(fresh), weights_hash()
+    fresh.metadata[STAMP] = {"address": run.address, "source": source, "weights": weights}
+    write_whole(path, nbformat.writes(fresh).encode())
+    return True
+
+
+def main() -> int:
+    """Refresh what the command names; exit code 1 for a notebook that fails, 2 for a mistake."""
+    parser = argparse.ArgumentParser(description="Re-execute notebooks, store their outputs.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which; none for all")
+    parser.add_argument("--force", action="store_true", help="even where nothing changed")
+    chosen = parser.parse_args()
+    try:
+        refresh_notebooks(chosen.names, force=chosen.force)
+    except (UsageError, NotebookFailed) as problem:
+        print(f"refresh: {problem}", file=sys.stderr)
+        return 1 if isinstance(problem, NotebookFailed) else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

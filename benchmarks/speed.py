@@ -1,7 +1,11 @@
-"""How long what a user waits for takes on this machine."""
+"""How long what a user waits for takes on this machine: `make bench`.
+
+python benchmarks/speed.py [--model mini] [--output runs/bench.json]
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
@@ -12,7 +16,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from portraitlib.batch.execute import Say
 from portraitlib.generate.conditions import Condition, canny
 from portraitlib.generate.control import control_to_image
 from portraitlib.generate.images import text_to_image
@@ -32,7 +35,7 @@ pl.text_to_image(model, {prompt!r}, pl.Sampling(num_inference_steps=25))
 """
 
 
-def time_model(name: str, output: Path, say: Say) -> None:
+def time_model(name: str, output: Path, say: Callable[[str], None] = print) -> None:
     """Time what a user of the model waits for; tell each figure, write all to `output` as JSON."""
     check_writable(output.absolute().parent)
     model = load_model(name)
@@ -51,7 +54,7 @@ def time_model(name: str, output: Path, say: Say) -> None:
     say(f"written to {output}")
 
 
-def _time_pictures(model: Model, name: str, say: Say) -> dict[str, float]:
+def _time_pictures(model: Model, name: str, say: Callable[[str], None]) -> dict[str, float]:
     """What is timed -> seconds; each is told as it is known.  name: by which a process loads it."""
     rows: dict[str, float] = {}
 
@@ -98,3 +101,11 @@ def _median_s(function: Callable[[], object], repeats: int) -> float:
 def _process_s(code: str, repeats: int = 3) -> float:
     """Median wall time of a fresh Python process that runs `code`, in seconds."""
     return _median_s(lambda: subprocess.run([sys.executable, "-c", code], check=True), repeats)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure how long pictures take here.")
+    parser.add_argument("--model", default="mini", metavar="NAME", help="(%(default)s)")
+    parser.add_argument("--output", default="runs/bench.json", metavar="FILE", help="(%(default)s)")
+    chosen = parser.parse_args()
+    time_model(chosen.model, Path(chosen.output).expanduser())

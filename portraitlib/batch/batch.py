@@ -1,22 +1,139 @@
-"""Which runs a batch consists of: notebooks times values, every one checked before any starts."""
+"""Batches: notebooks times values, every one checked before any starts, and what came of them."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import itertools
 import json
 import keyword
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from portraitlib.batch.tasks import Task, make_task, near, parameters_of
-from portraitlib.settings import UsageError
+from portraitlib.batch.notebook import Execution, Task, make_task, parameters_of
+from portraitlib.batch.results import describe_run, kept_runs, spent_on, write_report
+from portraitlib.batch.runs import Engine, LocalEngine, Say, run_tasks
+from portraitlib.cost import Budget, Cost, cost_of, rate_of
+from portraitlib.places import hold_lock
+from portraitlib.portrait import check_writable
+from portraitlib.settings import UsageError, nearest
 
+ENGINES = ("local", "ray")
 OUTPUT = "output"  # parameters that begin so name a place for results
 # Parameters that end so name files that are there already.
 INPUTS = ("_dir", "_file", "_path", "_folder")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What came of a batch.
+
+    runs: in the order of the plan, failed ones too.  missing: what was not run, because the batch
+    was stopped or its budget spent.  spent: of this call.
+    """
+
+    folder: Path
+    runs: tuple[Execution, ...]
+    missing: tuple[Task, ...]
+    spent: Cost
+
+    @property
+    def failed(self) -> tuple[Execution, ...]:
+        """The runs in which a cell raised, or whose worker was lost each time."""
+        return tuple(run for run in self.runs if run.error is not None)
+
+    def __str__(self) -> str:
+        """The summary: a line of counts, and one for each failed run."""
+        counts = {
+            "done": len(self.runs) - len(self.failed),
+            "of them stood already": sum(run.reused for run in self.runs),
+            "on a second try": sum(run.attempts > 1 and not run.reused for run in self.runs),
+            "failed": len(self.failed),
+            "not run": len(self.missing),
+        }
+        parts = [f"{number} {what}" for what, number in counts.items() if number or what == "done"]
+        total = len(self.runs) + len(self.missing)
+        failures = [f"  {run.error}: {run.executed}" for run in self.failed]
+        return "\n".join([f"{total} runs: {', '.join(parts)}; {self.spent}", *failures])
+
+
+def run_batch(
+    notebooks: Iterable[str | os.PathLike[str]],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    output: str | os.PathLike[str] = "runs/batch",
+    engine: str = "local",
+    jobs: int | None = None,
+    gpus: float | None = None,
+    budget: Budget | None = None,
+    device: str | None = None,
+    say: Say = print,
+) -> Batch:
+    """Execute notebooks with every combination of the varied parameters, and show what they made.
+
+    parameters, vary: as in `plan_batch`; everything is checked before anything runs.
+    output: gets a folder for each run, `report.json`, and `index.html` with all runs that lie
+        there. The same again runs only what is missing or failed.
+    engine: "local" or "ray".  jobs: runs at a time; None for one locally, with Ray what fits.
+    gpus: with Ray, what each run asks for; None for one where the cluster has any.
+    budget: when it is spent, what runs is finished and nothing else is started.
+    device: whose rate counts (see `portraitlib.cost`); None for what the portraits' recipes name.
+
+    Raises UsageError for what cannot be run. A stop with Ctrl-C ends the workers, writes the page
+    and goes on as KeyboardInterrupt; a spent budget is no error, but `missing` is not empty then.
+    """
+    folder = Path(output).expanduser().absolute()
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
+        raise UsageError(f"jobs: got {jobs!r}, expected a whole number from 1; try 1")
+    if engine not in ENGINES:
+        raise UsageError(f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
+    device = _priced_device(device, budget, engine)
+    tasks = plan_batch(map(Path, notebooks), parameters, vary)
+    check_writable(folder)
+    with hold_lock(folder, "batch"):
+        try:
+            with contextlib.closing(_engine(engine, folder, jobs, gpus)) as workers:
+                done = run_tasks(tasks, folder, workers, say=say, budget=budget, device=device)
+        finally:
+            write_report(folder, [describe_run(run, folder, device) for run in kept_runs(folder)])
+    runs = tuple(done[task.name] for task in tasks if task.name in done)
+    missing = tuple(task for task in tasks if task.name not in done)
+    return Batch(folder, runs, missing, spent_on(runs, device))
+
+
+def _engine(name: str, folder: Path, jobs: int | None, gpus: float | None) -> Engine:
+    """Where the runs of a batch are executed."""
+    if name == "local":
+        return LocalEngine(folder, jobs or 1)
+    from portraitlib.batch.cluster import RayEngine
+
+    return RayEngine(folder, jobs, gpus)
+
+
+def _priced_device(device: str | None, budget: Budget | None, engine: str) -> str | None:
+    """The device whose rate counts; for a budget in dollars there must be one beforehand."""
+    if device is not None and rate_of(device) is None:
+        raise UsageError(
+            f"device: no rate is known of {device!r}; try a row of portraitlib.cost.RATES, or one "
+            "of your own in the file that PORTRAITLIB_RATES names"
+        )
+    if device is not None or budget is None or budget.dollars is None:
+        return device
+    if engine == "ray":
+        raise UsageError("budget: with Ray, say what a machine costs; try --device t4")
+    from portraitlib.device import device_name, pick_device
+
+    name = device_name(pick_device())
+    budget.check(cost_of(0, name))  # says so if it has no rate
+    return name
+
+
+# --- the plan -------------------------------------------------------------------------------------
 
 
 def plan_batch(
@@ -41,10 +158,10 @@ def plan_batch(
     _check_names(fixed, varied, [name for names in known.values() for name in names])
     tasks = []
     for path, names in known.items():
-        own = {name: _value(path, names[name], fixed[name]) for name in fixed if name in names}
+        same = {name: _value(path, names[name], fixed[name]) for name in fixed if name in names}
         lists = {name: _values(path, names[name], varied[name]) for name in varied if name in names}
         for chosen in itertools.product(*lists.values()):
-            settings = {**own, **dict(zip(lists, chosen, strict=True))}
+            settings = {**same, **dict(zip(lists, chosen, strict=True))}
             if "output_dir" in names:
                 settings.setdefault("output_dir", "results")
             tasks.append(make_task(path, _check_places(path, settings)))
@@ -62,7 +179,7 @@ def _check_names(fixed: Mapping[str, Any], varied: Mapping[str, Any], known: lis
         if name not in known:
             raise UsageError(
                 f"parameter {name}: none of the notebooks has it; "
-                f"{near(name, dict.fromkeys(sorted(known)))}"
+                f"{nearest(name, sorted(set(known)))}"
             )
     both = sorted(set(fixed) & set(varied))
     if both:
@@ -131,8 +248,8 @@ def _split(kind: str, text: str) -> list[Any]:
             return [text]  # and be refused by its type
     if text.lstrip().startswith("["):
         try:
-            found = json.loads(text)
-            return found if isinstance(found, list) else [text]
+            parsed = json.loads(text)
+            return parsed if isinstance(parsed, list) else [text]
         except ValueError:
             pass
     return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
