@@ -30,13 +30,11 @@ TORCHLESS = (
     *("photos.faces.in_drawings", "generate.calls", "generate.conditions", "generate.progress"),
     *("generate.regions", "measuring.appearance", "measuring.fidelity", "measuring.intervals"),
     *("measuring.ledger", "measuring.likeness", "measuring.measure", "measuring.result"),
-    *("measuring.scoreboard", "measuring.scores", "measuring.sweep", "measuring.sweep_cells"),
-    *("measuring.sweep_folder", "measuring.sweep_page", "training.class_audit"),
-    *("training.class_cache", "training.class_set", "training.command", "training.file"),
-    *("training.interrupt", "training.run_lock", "batch.engines", "batch.execute"),
-    *("batch.gallery", "batch.gallery_table", "batch.plan", "batch.report", "batch.repository"),
-    *("batch.runs", "batch.series", "batch.tasks", "batch.worker", "studio.explore"),
-    *("studio.fields", "studio.look", "studio.recipes", "studio.worker"),
+    *("measuring.scoreboard", "measuring.sweep", "measuring.sweep_cells"),
+    *("training.class_audit", "training.class_cache", "training.class_set", "training.command"),
+    *("training.file", "training.interrupt", "training.run_lock"),
+    *("batch.batch", "batch.cluster", "batch.notebook", "batch.results", "batch.runs"),
+    *("studio.explore", "studio.fields", "studio.look", "studio.recipes", "studio.worker"),
 )
 HEAVY = (
     "torch",

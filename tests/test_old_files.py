@@ -10,9 +10,8 @@ import pytest
 import torch
 
 import portraitlib as pl
-from portraitlib.batch.gallery import read_results
-from portraitlib.batch.runs import describe_run, kept_runs
-from portraitlib.measuring.scores import read_scores
+from portraitlib.batch.results import describe_run, kept_runs, read_results
+from portraitlib.measuring.scoreboard import read_scores
 
 OLD = Path(__file__).parent / "fixtures" / "version_0_1"
 DRAWN = ("run/portrait-000", "run/portrait-001", "control", "image")
@@ -81,5 +80,5 @@ def test_the_runs_of_a_batch_are_found_and_shown(tmp_path):
     folder = shutil.copytree(OLD / "batch", tmp_path / "batch")
     runs = kept_runs(folder)
     assert [run.parameters["seed"] for run in runs] == [1, 2]
-    rows = [describe_run(run) for run in runs]
+    rows = [describe_run(run, folder) for run in runs]
     assert [row["figures"] for row in rows] == [{"twice the seed": 2.0}, {"twice the seed": 4.0}]

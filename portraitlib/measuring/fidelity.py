@@ -35,7 +35,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Fidelity:
     """What a judge says: one dict a picture, and by figure the (floor, ceiling) of all of them."""
 
     rows: list[dict[str, Any]]
@@ -47,7 +47,7 @@ class Verdict:
 
 def judge_drawn(
     images: Sequence[Image.Image], prompts: Sequence[str], seen: Reading | None = None
-) -> Verdict:
+) -> Fidelity:
     """Fidelity of RGB pictures to their prompts, one each, by the judge of the embedded model.
 
     `prompt_seen` is the share of what a prompt names and a picture can show that is seen in it,
@@ -63,17 +63,13 @@ def judge_drawn(
     asked = ask(list(prompts), seen or read_drawn(images))
     rows = []
     for index in range(len(prompts)):
-        mine = asked.picture == index
-        found = {
-            f"{group}: {value}": bool(right)
-            for group, value, right in zip(
-                asked.group[mine], asked.value[mine], asked.right[mine], strict=True
-            )
-        }
-        share = float(np.mean(list(found.values()))) if found else None
-        rows.append({"prompt_seen": share, "seen": found, "fidelity_by": MINIS_JUDGE})
+        here = asked.picture == index
+        words = zip(asked.group[here], asked.value[here], asked.right[here], strict=True)
+        by_word = {f"{group}: {value}": bool(right) for group, value, right in words}
+        share = float(np.mean(list(by_word.values()))) if by_word else None
+        rows.append({"prompt_seen": share, "seen": by_word, "fidelity_by": MINIS_JUDGE})
     floors, ceilings = zip(*(drawn_scale(prompt) for prompt in prompts), strict=True)
-    return Verdict(rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))})
+    return Fidelity(rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))})
 
 
 def features_drawn(
@@ -129,7 +125,7 @@ def judge_by_clip(
     prompts: Sequence[str],
     clip: Clip | None = None,
     seen: np.ndarray | None = None,
-) -> Verdict:
+) -> Fidelity:
     """Fidelity of RGB pictures to their prompts, one each, phrase by phrase, by CLIP.
 
     A phrase is what stands between commas. `prompt_cosine` is the mean cosine of the picture and
@@ -166,7 +162,7 @@ def judge_by_clip(
         "prompt_seen": (1 - SEEN_ABOVE, None),
         "prompt_cosine": (np.mean(floors).item(), None),
     }
-    return Verdict(rows, scales)
+    return Fidelity(rows, scales)
 
 
 def features_by_clip(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from portraitlib.cost import POST_DOLLARS
-from portraitlib.measuring.scoreboard import IS_HIM, Row, find_row, markdown_table, told
+from portraitlib.measuring.scoreboard import IS_HIM, Row, find_row, in_words, markdown_table
 
 CONFIRMED, REFUTED, DEPENDS, UNKNOWN = "confirmed", "refuted", "depends", "not measured"
 
@@ -60,29 +60,38 @@ CLAIMS = (
     Claim("pencil sketch loses me", Side(CLASSES, SKETCH), "below"),
     Claim(
         "sketches as class images do not help",
-        *(Side(SKETCHED, SKETCH), "no more", Side(CLASSES, SKETCH)),
+        Side(SKETCHED, SKETCH),
+        "no more",
+        Side(CLASSES, SKETCH),
     ),
     Claim("punk keeps me", Side(CLASSES, PUNK), "above"),
     Claim("impressionist keeps me", Side(CLASSES, IMPRESSIONIST), "above"),
     Claim("oil painting keeps me", Side(CLASSES, DRAMATIC), "above"),
     Claim(
         "my ears come out big",
-        *(Side(CLASSES, PHOTO, "ear_size"), "more", Side(THE_PHOTOS, "", "ear_size")),
+        Side(CLASSES, PHOTO, "ear_size"),
+        "more",
+        Side(THE_PHOTOS, "", "ear_size"),
     ),
     Claim(
         "my hair comes out bushy",
-        *(Side(CLASSES, PHOTO, "hair_volume"), "more", Side(THE_PHOTOS, "", "hair_volume")),
+        Side(CLASSES, PHOTO, "hair_volume"),
+        "more",
+        Side(THE_PHOTOS, "", "hair_volume"),
     ),
     Claim(
         "the drawing keeps to the edges",
-        *(Side(EDGES, COMIC, "edge_f1"), "more", Side(ZERO_SHOT, COMIC, "edge_f1")),
+        Side(EDGES, COMIC, "edge_f1"),
+        "more",
+        Side(ZERO_SHOT, COMIC, "edge_f1"),
     ),
     Claim("edges keep my features", Side(EDGES, COMIC), "above"),
     Claim("edges beat DreamBooth for anime", Side(EDGES, ANIME), "more", Side(CLASSES, ANIME)),
     Claim("edges beat DreamBooth for comics", Side(EDGES, COMIC), "more", Side(CLASSES, COMIC)),
     Claim(
         "more steps bring more colour",
-        *(Side(EDGES, COMIC, "colourfulness"), "more"),
+        Side(EDGES, COMIC, "colourfulness"),
+        "more",
         Side(FEW_STEPS, COMIC, "colourfulness"),
     ),
     Claim(
@@ -105,32 +114,32 @@ class Verdict:
 
 def judge(claim: Claim, rows: Sequence[Row]) -> Verdict:
     """Hold a claim against the rows of one model."""
-    found = _found(claim.side, rows)
-    if found is None:
+    row = _row_of(claim.side, rows)
+    if row is None:
         return Verdict(UNKNOWN, "–", None)
-    low, high = _interval(found)
-    said = f"{claim.side.figure.replace('_', ' ')} {told(found)}"
+    low, high = _interval(row)
+    said = f"{claim.side.figure.replace('_', ' ')} {in_words(row)}"
     if not isinstance(claim.than, Side):
         least = most = middle = claim.than
         said += f", limit {claim.than:g}"
     else:
-        other = _found(claim.than, rows)
+        other = _row_of(claim.than, rows)
         if other is None:
             return Verdict(UNKNOWN, f"{said}, and nothing to compare with", None)
         (least, most), middle = _interval(other), other["mean"]
-        said += f", against {told(other)}"
+        said += f", against {in_words(other)}"
     more, less = low > most, high < least
     right, wrong = {
         "above": (more, less),
         "more": (more, high <= least),  # as much as the other is not more
         "below": (less, more),
-        "no more": (found["mean"] <= middle, more),  # no gain was claimed: it need not be a loss
+        "no more": (row["mean"] <= middle, more),  # no gain was claimed: it need not be a loss
     }[claim.rule]
     word = CONFIRMED if right else REFUTED if wrong else DEPENDS
-    return Verdict(word, said, found["seeds"])
+    return Verdict(word, said, row["seeds"])
 
 
-def _found(side: Side, rows: Sequence[Row]) -> Row | None:
+def _row_of(side: Side, rows: Sequence[Row]) -> Row | None:
     """The row of a side, if it has a value."""
     row = find_row(rows, side.figure, side.method, side.style)
     return row if row is not None and row["mean"] is not None else None

@@ -71,37 +71,53 @@ def measure(
     tolerance_px = _read_tolerance(tolerance_px, given.pictures[0].size)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
 
-    notes = list(given.notes)
-    scales: dict[str, Scale] = {}
-    rows = [
-        {"portrait": index, "seed": recipe.get("seed"), **settings}
-        for index, (recipe, settings) in enumerate(zip(given.recipes, given.settings, strict=True))
-    ]
+    table = _Table(given)
     faces = likeness.face_points(given.pictures, chosen) if chosen else []
     if photos is not None and chosen:
-        _extend(rows, _likeness_rows(faces, photos, chosen, scales, notes))
-    drawn = bool(prompts or features) and _are_drawn(given, model, photos)
-    if prompts or features:  # looked at once, for both
-        seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(given.pictures)
+        table.add(_likeness_rows(faces, photos, chosen, table.scales, table.notes))
+    if prompts or features:
+        _add_words(table, prompts, features, _are_drawn(given, model, photos))
+    if wanted is not None:
+        table.add(_edge_rows(given.pictures, wanted, tolerance_px, table.scales))
+    table.add([_appearance_row(picture) for picture in given.pictures])
+    diversity = _diversity_points(given.pictures, faces, chosen, table.scales)
+    drift = None
+    if others:
+        drift = _drift_points(given.pictures, faces, chosen, others, table.scales)
+    rows, notes = tuple(table.rows), tuple(table.notes)
+    return Measurement(rows, table.scales, given.varied, notes, diversity, drift)
+
+
+class _Table:
+    """The rows that are being filled, and what there is to say of their columns."""
+
+    def __init__(self, given: Given) -> None:
+        self.given, self.notes = given, list(given.notes)
+        self.scales: dict[str, Scale] = {}
+        recipes = zip(given.recipes, given.settings, strict=True)
+        self.rows = [
+            {"portrait": index, "seed": recipe.get("seed"), **settings}
+            for index, (recipe, settings) in enumerate(recipes)
+        ]
+
+    def add(self, columns: Sequence[dict[str, Any]]) -> None:
+        for row, more in zip(self.rows, columns, strict=True):
+            row.update(more)
+
+
+def _add_words(table: _Table, prompts: list[str], features: bool, drawn: bool) -> None:
+    """Prompt fidelity and the features of faces, by the judge of drawings or by CLIP."""
+    pictures = table.given.pictures
+    # Looked at once, for both.
+    seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(pictures)
     if prompts:
         judge: Any = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
-        verdict = judge(given.pictures, prompts, seen=seen)
-        _extend(rows, verdict.rows)
-        scales |= {name: Scale(*ends) for name, ends in verdict.scales.items()}
+        judged = judge(pictures, prompts, seen=seen)
+        table.add(judged.rows)
+        table.scales |= {name: Scale(*ends) for name, ends in judged.scales.items()}
     if features:
         read: Any = fidelity.features_drawn if drawn else fidelity.features_by_clip
-        _extend(rows, read(given.pictures, seen=seen))
-    if wanted is not None:
-        _extend(rows, _edge_rows(given.pictures, wanted, tolerance_px, scales))
-    _extend(rows, [_appearance_row(picture) for picture in given.pictures])
-    diversity = _diversity_points(given.pictures, faces, chosen, scales)
-    drift = _drift_points(given.pictures, faces, chosen, others, scales) if others else None
-    return Measurement(tuple(rows), scales, given.varied, tuple(notes), diversity, drift)
-
-
-def _extend(rows: list[dict[str, Any]], columns: Sequence[dict[str, Any]]) -> None:
-    for row, more in zip(rows, columns, strict=True):
-        row.update(more)
+        table.add(read(pictures, seen=seen))
 
 
 # --- what was given ------------------------------------------------------------------------------
@@ -132,7 +148,7 @@ def _read_portraits(name: str, portraits: Any) -> Given:
     if isinstance(portraits, SweepTable):
         items = portraits.portraits
         settings = [row.settings for row in portraits.rows for _ in row.portraits]
-        varied = {each: portraits.values(each) for each in portraits.varied}
+        varied = {name: portraits.values(name) for name in portraits.varied}
         if portraits.failures:
             notes = [f"{len(portraits.failures)} of {len(portraits.rows)} combinations failed"]
     elif isinstance(portraits, Sequence) and not isinstance(portraits, (str, bytes)):
@@ -172,8 +188,8 @@ def _read_prompts(prompt: Any, count: int) -> list[str]:
 def _read_edges(edges: Any, pictures: Sequence[Image.Image]) -> np.ndarray:
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1:
-        told = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
-        raise UsageError(f"edges: got portraits of {told} px, expected all of one size")
+        names = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise UsageError(f"edges: got portraits of {names} px, expected all of one size")
     return appearance.read_edges(edges, sizes.pop())
 
 
@@ -217,9 +233,9 @@ def _taught(model: Any, recipes: Sequence[dict[str, Any]]) -> bool | None:
     names = {recipe.get("model") for recipe in recipes}
     known = {bool(name in PRESETS and PRESETS[name].words) for name in names if name is not None}
     if len(known) > 1 or (known and None in names):
-        told = ", ".join(sorted(map(str, names)))
+        makers = ", ".join(sorted(map(str, names)))
         raise UsageError(
-            f"portraits: made by {told}, whose judges differ; measure those of each apart"
+            f"portraits: made by {makers}, whose judges differ; measure those of each apart"
         )
     return known.pop() if known else None
 
@@ -275,12 +291,12 @@ def _edge_rows(
 
     Those are as many and as long, and a portrait turned over is elsewhere.
     """
-    found = [appearance.find_edges(picture) for picture in pictures]
-    by_chance = [appearance.edge_agreement(each, wanted[::-1], tolerance_px) for each in found]
+    drawn = [appearance.find_edges(picture) for picture in pictures]
+    by_chance = [appearance.edge_agreement(edges, wanted[::-1], tolerance_px) for edges in drawn]
     for name in ("edge_f1", "edge_precision", "edge_recall"):
         known = [row[name] for row in by_chance if row[name] is not None]
         scales[name] = Scale(float(np.mean(known)) if known else None, 1.0)
-    return [appearance.edge_agreement(each, wanted, tolerance_px) for each in found]
+    return [appearance.edge_agreement(edges, wanted, tolerance_px) for edges in drawn]
 
 
 def _appearance_row(picture: Image.Image) -> dict[str, Any]:
@@ -316,11 +332,11 @@ def _drift_points(
     """Faces where enough are found on both sides, or colours."""
     by, points, reference, units = PIXELS, None, None, others.seeds
     if encoder and sum(point is not None for point in faces) >= 2:
-        found = likeness.face_points(others.pictures, encoder)
-        held = [index for index, point in enumerate(found) if point is not None]
+        known = likeness.face_points(others.pictures, encoder)
+        held = [index for index, point in enumerate(known) if point is not None]
         if len(held) >= LEAST_REFERENCE:
             by, points = _faces_by(encoder), _rows_of(faces, encoder.strangers(()).shape[1])
-            reference = np.array([found[index] for index in held])
+            reference = np.array([known[index] for index in held])
             units = tuple(units[index] for index in held)
     if points is None or reference is None:
         points = appearance.lab_points(pictures)

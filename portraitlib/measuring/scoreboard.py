@@ -1,24 +1,85 @@
 """The series in one table: methods by styles, what a kept portrait costs, and the frontier.
 
-Works on the rows that `scores.score` makes, from one notebook or from all of them.
+Works on the rows that `score` makes, from one notebook or from all of them.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from portraitlib.cost import cost_of, money
 from portraitlib.measuring.result import Measurement
+from portraitlib.places import output_folder
+from portraitlib.portrait import write_json
 from portraitlib.settings import UsageError
 from portraitlib.sheet import COLOURS, FAINT, INK, LABEL_POINTS, Picture, axes_at, quieten
 
 IS_HIM = 0.5  # likeness: half of the way from strangers to his own photos
 FRONTIER_PX = (1060, 520)
 MARKERS = "os^Dvp*X"
+SCORES, FORM = "scores.json", 1
+OLD_SCORES = "report.json"  # what version 0.1 called it, and a batch calls something else
 
 Row = dict[str, Any]
+
+
+def score(measurement: Measurement, method: str, style: str = "", **about: Any) -> list[Row]:
+    """The figures of one set of portraits as rows: one a figure, all with the same columns.
+
+    method: how they were made, such as "zero-shot".  style: what they should look like.
+    about: anything else that tells this set from others, such as `adapter_scale=0.8`; plain values.
+    """
+    rows = []
+    for name, figure in measurement.figures.items():
+        low, high = figure.interval or (None, None)
+        rows.append(
+            {"method": method, "style": style, "figure": name, "mean": figure.mean}
+            | {"low": low, "high": high, "median": figure.median}
+            | {"count": figure.count, "seeds": figure.seeds, "missing": figure.missing}
+            | {"floor": figure.scale.floor, "ceiling": figure.scale.ceiling, "by": figure.by}
+            | {"about": about}
+        )
+    return rows
+
+
+def write_scores(
+    folder: str | os.PathLike[str], notebook: str, model: object, rows: Iterable[Row]
+) -> Path:
+    """Write the rows of a notebook's run to `scores.json` in its folder, whole or not at all."""
+    target = output_folder(folder) / SCORES
+    content = {"form": FORM, "notebook": notebook, "model": str(model), "rows": list(rows)}
+    write_json(target, content)
+    return target
+
+
+def read_scores(folder: str | os.PathLike[str]) -> list[Row]:
+    """All rows of every `scores.json` in a folder and those below it, each with its notebook.
+
+    Raises UsageError for one that cannot be read, or that a later portraitlib wrote.
+    """
+    home = output_folder(folder)
+    rows = []
+    for path in sorted([*home.rglob(SCORES), *home.rglob(OLD_SCORES)]):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if path.name == OLD_SCORES and "notebooks" in content:
+                continue  # the report of a batch
+            form, named = content["form"], {key: content[key] for key in ("notebook", "model")}
+            here = [named | row for row in content["rows"]] if form == FORM else []
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise UsageError(f"{path}: cannot be read ({problem!r}); delete it") from None
+        if form != FORM:
+            raise UsageError(f"{path}: got form {form!r}, expected {FORM} at most")
+        rows += here
+    return rows
+
+
+# --- figures in words -----------------------------------------------------------------------------
 
 
 def find_row(
@@ -28,17 +89,17 @@ def find_row(
 
     style "" is any.  The last one counts, so that a figure measured anew replaces the older one.
     """
-    wanted = about.items()
-    found = None
-    for row in rows:
-        if (row["figure"], row["method"]) != (figure, method) or style not in ("", row["style"]):
-            continue
-        if wanted <= row["about"].items():
-            found = row
-    return found
+    fitting = [
+        row
+        for row in rows
+        if (row["figure"], row["method"]) == (figure, method)
+        and style in ("", row["style"])
+        and about.items() <= row["about"].items()
+    ]
+    return fitting[-1] if fitting else None
 
 
-def told(row: Row | None) -> str:
+def in_words(row: Row | None) -> str:
     """A figure with its interval, such as "0.87 (0.80 to 0.93)"; a dash for no such row."""
     if row is None:
         return "–"
@@ -61,7 +122,9 @@ def score_table(rows: Sequence[Row], figure: str) -> str:
     styles = list(dict.fromkeys(row["style"] for row in here))
     lines = [["method", *styles]]
     for method in dict.fromkeys(row["method"] for row in here):
-        lines.append([method, *(told(find_row(here, figure, method, each)) for each in styles)])
+        lines.append(
+            [method, *(in_words(find_row(here, figure, method, style)) for style in styles)]
+        )
     return markdown_table(lines)
 
 
@@ -109,7 +172,7 @@ def kept_portraits(
     training_s: of what was trained before the first one, spread over so many `pictures`.
     least_seen: the share of the words that must be seen, 0 to 1.
     """
-    rows = [row for each in measurements for row in each.rows]
+    rows = [row for measurement in measurements for row in measurement.rows]
     good = [
         row
         for row in rows
@@ -140,9 +203,9 @@ def show_frontier(
     axes = axes_at(figure, 70, 40, FRONTIER_PX[0] - 370, FRONTIER_PX[1] - 100)
     methods = list(dict.fromkeys(method for method, _ in points))
     for number, method in enumerate(methods):
-        own = [point for (each, _), point in points.items() if each == method]
+        here = [point for (name, _), point in points.items() if name == method]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        x, y = zip(*own, strict=True)
+        x, y = zip(*here, strict=True)
         axes.scatter(x, y, s=42, c=colour, marker=marker, label=method)
     best = _unsurpassed(points)
     line = sorted(points[key] for key in best)
@@ -190,13 +253,11 @@ def show_groups(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture
 
 def _points(rows: Sequence[Row], across: str, up: str) -> Mapping[tuple[str, str], tuple]:
     """(method, style) -> the two figures, of those that have both."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    means: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
         if row["figure"] in (across, up) and row["mean"] is not None:
-            found.setdefault((row["method"], row["style"]), {})[row["figure"]] = row["mean"]
-    return {
-        key: (own[across], own[up]) for key, own in found.items() if across in own and up in own
-    }
+            means.setdefault((row["method"], row["style"]), {})[row["figure"]] = row["mean"]
+    return {key: (two[across], two[up]) for key, two in means.items() if {across, up} <= set(two)}
 
 
 def _unsurpassed(points: Mapping[tuple[str, str], tuple]) -> list[tuple[str, str]]:

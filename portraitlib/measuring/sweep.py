@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
+from portraitlib.cost import duration
 from portraitlib.generate.calls import (
     bind_call,
     check_name,
@@ -21,12 +20,8 @@ from portraitlib.generate.calls import (
     with_settings,
 )
 from portraitlib.measuring.sweep_cells import draw_block, make_blocks
-from portraitlib.measuring.sweep_folder import About, SweepFolder, about_sweep, open_folder
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, UsageError, check_number
-
-if TYPE_CHECKING:
-    from portraitlib.measuring.result import Measurement
 
 LONG_S = 120.0  # a sweep that takes longer says so
 
@@ -50,12 +45,10 @@ class SweepTable:
     """What a sweep made: one row a combination of values, in the order in which they ran.
 
     varied: the names that were varied; the first changes slowest.
-    about: the function, the model and all that was held, for `save`.
     """
 
     rows: tuple[SweepRow, ...]
     varied: tuple[str, ...]
-    about: About | None = field(default=None, repr=False)
 
     @property
     def portraits(self) -> list[Portrait]:
@@ -70,11 +63,11 @@ class SweepTable:
     def values(self, name: str) -> list[Any]:
         """The values that `name` took, in order; raises `UsageError` for an unknown name."""
         check_name(name, self.varied)
-        found: list[Any] = []
+        values: list[Any] = []
         for row in self.rows:
-            if not _known(row.settings[name], found):
-                found.append(row.settings[name])
-        return found
+            if not _known(row.settings[name], values):
+                values.append(row.settings[name])
+        return values
 
     def select(self, **wanted: Any) -> SweepTable:
         """Keep the rows whose settings have these values: `table.select(guidance_scale=5.0)`.
@@ -85,7 +78,7 @@ class SweepTable:
             if not _known(value, self.values(name)):
                 raise UsageError(
                     f"{name}: got {shown(value)}, expected one of the values swept: "
-                    f"{', '.join(shown(each) for each in self.values(name))}"
+                    f"{', '.join(map(shown, self.values(name)))}"
                 )
         rows = (
             row
@@ -102,35 +95,11 @@ class SweepTable:
         records = []
         for row in self.rows:
             for portrait in row.portraits:
-                own = {name: portrait.recipe.get(name) for name in ("seed", "seconds")}
-                records.append({**own, **row.settings, "error": None})
+                drawn = {name: portrait.recipe.get(name) for name in ("seed", "seconds")}
+                records.append({**drawn, **row.settings, "error": None})
             if row.error is not None:
                 records.append({"seed": None, "seconds": None, **row.settings, "error": row.error})
         return records
-
-    def save(self, folder: str | os.PathLike[str], *, scores: Measurement | None = None) -> Path:
-        """Write the pictures as PNG files, `sweep.json` and the page `index.html`.
-
-        The page shows the pictures as a grid: the setting varied last runs across, the one before
-        it down, others make sections. It needs no network and no script.
-        scores: what `measure` gave for this table; it stands under the pictures and in the JSON.
-
-        Returns the folder. Raises `UsageError` if it holds another sweep or cannot be written to,
-        and for the scores of another table.
-        """
-        if self.about is None:
-            raise UsageError("save: this table was not made by sweep, so nothing says what it is")
-        measured = None if scores is None else _score_rows(scores, self)
-        store = open_folder(folder, self.about, {name: self.values(name) for name in self.varied})
-        done = 0
-        for row in self.rows:
-            own = None if measured is None else measured[done : done + len(row.portraits)]
-            store.keep(row.settings, row.portraits, row.error, own)
-            done += len(row.portraits)
-        order = [row.settings for row in self.rows]
-        store.write(order)
-        store.write_page(order)
-        return store.folder
 
     def __repr__(self) -> str:
         sizes = " x ".join(f"{len(self.values(name))} {name}" for name in self.varied)
@@ -143,7 +112,6 @@ def sweep(
     model: Any,
     *inputs: Any,
     vary: Mapping[str, Iterable[Any]],
-    folder: str | os.PathLike[str] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> SweepTable:
@@ -162,15 +130,9 @@ def sweep(
 
     All settings are checked before the first picture is made. A combination that fails then is
     kept as a row with its error, warned of at the end, and the others finish; if none succeeds,
-    the first failure is raised.
-
-    folder: where every finished cell is written at once, as PNG files and in `sweep.json`. The same
-        sweep with the same folder, whole or broken off, computes only what is missing or failed;
-        values may be added. The page `index.html` comes last.
-
-    Warns how long it will take, after the first cells, where that is more than two minutes.
+    the first failure is raised. Warns how long it will take where that is over two minutes.
     Raises `UsageError` for an unknown name (near matches are named), no values, values given
-    twice, settings out of range, and a folder of another sweep.
+    twice, and settings out of range.
 
     >>> table = sweep(text_to_image, model, "a smiling man", Sampling(seed=3),
     ...               vary={"num_inference_steps": [5, 25], "guidance_scale": [1.0, 5.0]})
@@ -183,19 +145,17 @@ def sweep(
     values = _checked(vary, setting_names(held))
     _check_ranges(getattr(function, "__name__", "function"), values, held)
     combinations = [
-        dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
+        dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())
     ]
-    about = about_sweep(function, held, setting_names(held), tuple(values))
-    store = None if folder is None else open_folder(folder, about, values)
-    outcomes = _run_cells(function, held, combinations, store, on_step)
-    rows = tuple(_row(*each) for each in zip(combinations, outcomes, strict=True))
+    outcomes = _run_cells(function, held, combinations, on_step)
+    rows = tuple(map(_row, combinations, outcomes))
     failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     if failures and len(failures) == len(outcomes):
         raise failures[0]
-    table = SweepTable(rows, tuple(values), about)
+    table = SweepTable(rows, tuple(values))
     if failures:
-        told = "; ".join(f"{_named(row.settings)}: {row.error}" for row in table.failures[:3])
-        warnings.warn(f"{len(failures)} of {len(outcomes)} failed: {told}", stacklevel=2)
+        reasons = "; ".join(f"{_named(row.settings)}: {row.error}" for row in table.failures[:3])
+        warnings.warn(f"{len(failures)} of {len(outcomes)} failed: {reasons}", stacklevel=2)
     return table
 
 
@@ -203,82 +163,28 @@ def _run_cells(
     function: Callable[..., list[Portrait]],
     held: Mapping[str, Any],
     combinations: Sequence[dict[str, Any]],
-    store: SweepFolder | None,
     on_step: Callable[[int, int], None] | None,
 ) -> list[list[Portrait] | Exception]:
-    """What came of each combination; with a folder, only those that it lacks are computed."""
+    """What came of each combination; warns after the first if the others take long."""
     calls = [with_settings(held, chosen) for chosen in combinations]
     outcomes: dict[int, list[Portrait] | Exception] = {}
-    if store is not None:
-        store.write(combinations)  # a folder that takes no files is found out before the work
-        loaded = {cell: store.load(chosen) for cell, chosen in enumerate(combinations)}
-        outcomes = {cell: portraits for cell, portraits in loaded.items() if portraits is not None}
-    missing = [cell for cell in range(len(calls)) if cell not in outcomes]
-    clock = _Clock(len(missing), store is not None)
-    for block in make_blocks(function, held, combinations, calls, missing):
+    start_s = time.monotonic()
+    for block in make_blocks(function, held, combinations, calls):
         for finished in draw_block(function, block, calls):
             outcomes |= finished
-            if store is not None:
-                for cell, outcome in finished.items():
-                    row = _row(combinations[cell], outcome)
-                    store.keep(row.settings, row.portraits, row.error)
-                store.write(combinations)
-            clock.tick(len(finished))
+            rest = len(calls) - len(outcomes)
+            rest_s = (time.monotonic() - start_s) / len(outcomes) * rest
+            if len(outcomes) == len(finished) and rest_s > LONG_S:
+                warnings.warn(f"{rest} cells left: about {duration(rest_s)} to go", stacklevel=3)
             if on_step is not None:
                 on_step(len(outcomes), len(calls))
-    if store is not None:
-        store.write_page(combinations)
     return [outcomes[cell] for cell in range(len(calls))]
-
-
-# --- what is said of it ---------------------------------------------------------------------------
-
-
-class _Clock:
-    """Says once how long a sweep will take, if that is long."""
-
-    def __init__(self, total: int, kept: bool) -> None:
-        self.total, self.kept, self.done = total, kept, 0
-        self.started_s = time.monotonic()
-
-    def tick(self, cells: int) -> None:
-        """Some cells are finished; the warning is for the one who called `sweep`."""
-        first = self.done == 0
-        self.done += cells
-        rest_s = (time.monotonic() - self.started_s) / self.done * (self.total - self.done)
-        if first and rest_s > LONG_S:
-            hint = "" if self.kept else "; with folder=... nothing finished is lost if you stop it"
-            cells_told = f"{self.total} cells: about {_duration(rest_s)} to go"
-            warnings.warn(cells_told + hint, stacklevel=4)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.0f} hours"
 
 
 def _row(settings: dict[str, Any], outcome: list[Portrait] | Exception) -> SweepRow:
     if isinstance(outcome, Exception):
         return SweepRow(settings, [], _one_line(outcome))
     return SweepRow(settings, outcome)
-
-
-def _score_rows(scores: Measurement, table: SweepTable) -> list[dict[str, Any]]:
-    """The figures of each portrait; raises `UsageError` for the scores of another table."""
-    if len(scores.rows) != len(table.portraits) or set(scores.varied) - set(table.varied):
-        raise UsageError(
-            f"scores: got {len(scores.rows)} rows, expected those of measure(table), "
-            f"{len(table.portraits)}; try table.save(folder, scores=measure(table, ...))"
-        )
-    beside = {"portrait", "seed", *table.varied}
-    return [
-        {
-            name: value
-            for name, value in row.items()
-            if name not in beside and (value is None or isinstance(value, int | float))
-        }
-        for row in scores.rows
-    ]
 
 
 # --- checks --------------------------------------------------------------------------------------

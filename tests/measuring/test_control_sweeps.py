@@ -112,26 +112,6 @@ def test_a_condition_is_embedded_again_only_when_others_came_between(steered, sh
     assert len(embedded) == len(pictures) + 1
 
 
-def test_what_is_finished_of_a_sweep_that_is_stopped_is_kept(steered, edges, tmp_path):
-    vary = {"end": [0.5, 1.0], "scale": [0.5, 1.0]}  # one call draws all four
-
-    def stop_late(*_):
-        if len(denoised) == 14:
-            raise KeyboardInterrupt
-
-    with counting_calls(steered.pipeline.unet) as denoised:
-        hook = steered.pipeline.unet.register_forward_hook(stop_late)
-        with pytest.raises(KeyboardInterrupt):
-            pl.sweep(pl.control_to_image, steered, edges, PROMPT, QUICK, vary=vary, folder=tmp_path)
-        hook.remove()
-    assert len(list(tmp_path.glob("*.png"))) == 2
-    with counting_calls(steered.pipeline.unet) as denoised:
-        table = pl.sweep(
-            pl.control_to_image, steered, edges, PROMPT, QUICK, vary=vary, folder=tmp_path
-        )
-    assert len(denoised) == 9 and len(table.portraits) == 4
-
-
 def test_seeds_that_follow_each_other_are_one_batch_with_the_variants(steered, edges):
     vary = {"seed": [3, 5, 7, 20], "end": [0.5, 1.0]}
     sampling = replace(QUICK, num_images=2, guidance_scale=1.0)

@@ -46,7 +46,7 @@ def test_the_table_has_every_method_and_style_and_a_dash_for_what_was_not_drawn(
 
 
 def test_a_method_in_whose_portraits_no_face_was_found_has_no_likeness():
-    assert scoreboard.told(row("edges", "sketch", None)) == "no face"
+    assert scoreboard.in_words(row("edges", "sketch", None)) == "no face"
 
 
 def test_a_figure_that_nobody_measured_is_refused_with_those_that_were():

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import portraitlib as pl
-from portraitlib.measuring.scores import read_scores, score, write_scores
+from portraitlib.measuring.scoreboard import read_scores, score, write_scores
 from portraitlib.settings import UsageError
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -229,3 +230,11 @@ def test_a_sweep_of_the_embedded_model_gives_the_pictures_of_single_calls(mini):
         (alone,) = text_to_image(mini, "a man", dataclasses.replace(quick, **row.settings))
         assert row.portraits[0].image.tobytes() == alone.image.tobytes()
     assert [record["guidance_scale"] for record in table.as_records()] == [1.0, 4.0]
+
+
+def test_a_long_sweep_says_how_long_it_will_take(monkeypatch):
+    monkeypatch.setattr(sys.modules["portraitlib.measuring.sweep"], "LONG_S", 0.0)
+    with pytest.warns(UserWarning, match="7 cells left: about 0.0 s to go") as warned:
+        sweep(draw, None, "a man", vary={"seed": range(8)})
+    assert len(warned) == 1
+    assert warned[0].filename == __file__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 
@@ -14,7 +13,6 @@ from PIL import Image
 from random_adapters import draw, nearly_equal
 
 import portraitlib as pl
-from portraitlib.measuring.sweep_folder import label, plain
 
 # --- on a model ----------------------------------------------------------------------------------
 
@@ -165,11 +163,3 @@ def test_another_tool_finds_the_adapter_and_all_else(mini, lora, full, tmp_path)
         last = opened.text["parameters"].splitlines()[-1]
     # The web UI reads a quoted value as one; by this one it finds the file whatever its name.
     assert re.search(r'Lora hashes: "([^"]+)"', last)[1] == f"jrdnpl: {lora.hash[:12]}"
-
-
-def test_a_sweep_tells_adapted_models_apart(mini, lora, unet_lora):
-    models = [mini, mini.with_adapter(lora), mini.with_adapter(lora, 0.5)]
-    models.append(mini.with_adapter(unet_lora))
-    assert len({json.dumps(plain(model)) for model in models}) == 4
-    assert [label(model) for model in models[:3]] == ["mini", "mini, jrdnpl 1", "mini, jrdnpl 0.5"]
-    assert plain(lora) != plain(unet_lora)
