@@ -1,15 +1,10 @@
 """What pictures and trainings cost: an estimate before, a meter meanwhile, dollars after.
 
-The table of rates is meant to be edited: `RATES["t4"] = colab("Tesla T4", 1.3, date="2026-12-01")`
-in a notebook, or a TOML file that the environment variable PORTRAITLIB_RATES names, with rows like
-
-    [cpu]
-    watts = 80.0
-    dollars_per_kwh = 0.35
-    date = "2026-12-01"
-    source = "my bill"
+The table of rates is meant to be edited: `RATES["t4"] = colab("T4", 1.3, date="2026-12-01")` in a
+notebook, or a TOML file that the environment variable PORTRAITLIB_RATES names, with rows like
 
     ["rtx 4090"]
+    card = "RTX 4090"
     dollars_per_hour = 0.34
     date = "2026-12-01"
     source = "a rented card"
@@ -23,8 +18,7 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +27,6 @@ from portraitlib.settings import UsageError
 DOLLARS_PER_UNIT = 0.10  # Colab sells 100 compute units for 10 dollars, without discount
 # What the post says it spent in Colab, with nothing to say on which card.
 POST_DOLLARS = 3.46
-POST_UNITS = POST_DOLLARS / DOLLARS_PER_UNIT
 
 UNKNOWN = "an unknown device"  # of what names none
 
@@ -57,31 +50,12 @@ class Rate:
     teraflops: float | None = None
 
 
-def colab(
-    card: str,
-    units_per_hour: float,
-    *,
-    date: str,
-    source: str = MCCORMICK,
-    teraflops: float | None = None,
-) -> Rate:
+def colab(card: str, units_per_hour: float, *, date: str, teraflops: float | None = None) -> Rate:
     """The rate of a card in Colab, from the compute units that it uses up in an hour."""
-    dollars = round(units_per_hour * DOLLARS_PER_UNIT, 4)
-    return Rate(card, dollars, date, source, teraflops)
+    return Rate(card, round(units_per_hour * DOLLARS_PER_UNIT, 4), date, MCCORMICK, teraflops)
 
 
-def own_machine(
-    card: str = "cpu",
-    *,
-    watts: float = 0.0,
-    dollars_per_kwh: float = 0.0,
-    date: str = "2026-11-01",
-    source: str = "a machine that is there anyway; its electricity is not counted",
-    teraflops: float | None = None,
-) -> Rate:
-    """The rate of a machine of one's own: its electricity, nothing unless that is given."""
-    return Rate(card, watts / 1000 * dollars_per_kwh, date, source, teraflops)
-
+OWN_MACHINE = "a machine that is there anyway; its electricity is not counted"
 
 # What of a device's most is reached in practice: with PyTorch alone, within a factor of two.
 SHARE_REACHED = 0.25
@@ -89,8 +63,8 @@ CORE_TERAFLOPS = 0.16  # the most of one core: two of a cloud machine's were see
 
 # Colab's units an hour as measured, not announced: they have fallen since 2023 (T4: 1.96).
 RATES: dict[str, Rate] = {
-    "cpu": own_machine("cpu", teraflops=CORE_TERAFLOPS * (os.cpu_count() or 1)),
-    "mps": own_machine("mps"),
+    "cpu": Rate("cpu", 0.0, "2026-11-01", OWN_MACHINE, CORE_TERAFLOPS * (os.cpu_count() or 1)),
+    "mps": Rate("mps", 0.0, "2026-11-01", OWN_MACHINE),
     "t4": colab("T4", 1.19, date="2026-03-10", teraflops=65),
     "l4": colab("L4", 1.71, date="2026-03-10", teraflops=121),
     "a100": colab("A100", 5.40, date="2026-03-10", teraflops=312),
@@ -110,29 +84,15 @@ def rates() -> dict[str, Rate]:
     path = Path(chosen).expanduser()
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{path} (PORTRAITLIB_RATES): cannot be read ({problem})") from None
-    return RATES | {name: _row(path, name, row) for name, row in rows.items()}
-
-
-def _row(path: Path, name: str, row: Any) -> Rate:
-    """One row of a file of rates; what it does not say stays as `RATES` has it."""
-    known = RATES.get(name)
-    held: dict[str, Any] = {} if known is None else asdict(known)
-    given: dict[str, Any] = dict(row) if isinstance(row, Mapping) else {}
-    electricity = given.pop("watts", None), given.pop("dollars_per_kwh", None)
-    try:
-        if None not in electricity:
-            given["dollars_per_hour"] = electricity[0] / 1000 * electricity[1]
-        rate = Rate(**{"card": name, "date": "unknown", "source": str(path), **held, **given})
-        if not 0 <= rate.dollars_per_hour < float("inf"):
-            raise ValueError(f"dollars_per_hour is {rate.dollars_per_hour}")
-    except (TypeError, ValueError) as problem:
+        given = {name: Rate(**row) for name, row in rows.items()}
+        if not all(0 <= rate.dollars_per_hour < float("inf") for rate in given.values()):
+            raise ValueError("dollars_per_hour is below 0 or without end")
+    except (OSError, ValueError, TypeError) as problem:
         raise UsageError(
-            f"{path}, row {name!r}: {problem}; expected dollars_per_hour, or watts and "
-            "dollars_per_kwh, and date, source, card, teraflops if known"
+            f"{path} (PORTRAITLIB_RATES): cannot be read ({problem}); expected rows with card, "
+            "dollars_per_hour, date, source, and teraflops if known"
         ) from None
-    return rate
+    return RATES | given
 
 
 def rate_of(device: str) -> Rate | None:
@@ -196,12 +156,6 @@ def cost_of(seconds: float, device: str, peak_memory_gb: float | None = None) ->
     return Cost(seconds, device, dollars, peak_memory_gb)
 
 
-def portrait_cost(recipe: Mapping[str, Any]) -> Cost:
-    """The cost of one picture as its recipe tells it; zero seconds where it does not."""
-    device = recipe.get("card") or recipe.get("device") or UNKNOWN
-    return cost_of(float(recipe.get("seconds") or 0.0), str(device))
-
-
 def duration(seconds: float) -> str:
     """Seconds in words, such as "12 s", "7 min" or "3.4 h"."""
     if seconds < 100:
@@ -224,33 +178,34 @@ def money(dollars: float | None) -> str:
 class Meter:
     """Measures what runs inside `with Meter() as meter:`; `meter.cost` says so far, or in all.
 
-    device: "cpu", "cuda", ...; None for the one that would be chosen. Meters may be nested.
+    device: "cpu", "cuda", ...; None for the one that would be chosen. Meters may be nested; the
+    peak of memory is that of the process until then.
     Raises UsageError if the device is not here.
     """
 
     def __init__(self, device: Any = None) -> None:
         self._asked = device
-        self._seconds: float | None = None
+        self._total: Cost | None = None
 
     def __enter__(self) -> Meter:
-        from portraitlib.device import PeakMemory, device_name, pick_device
+        from portraitlib.device import pick_device
 
-        device = pick_device(self._asked)
-        self._name = device_name(device)
-        self._memory = PeakMemory(device)
+        self._device = pick_device(self._asked)
         self._start_s = time.perf_counter()
         return self
 
     def __exit__(self, *problem: object) -> None:
-        self._peak_gb = self._memory.stop()
-        self._seconds = time.perf_counter() - self._start_s
+        self._total = self.cost
 
     @property
     def cost(self) -> Cost:
         """The cost since the meter started, until now or until it stopped."""
-        if self._seconds is not None:
-            return cost_of(self._seconds, self._name, self._peak_gb)
-        return cost_of(time.perf_counter() - self._start_s, self._name, self._memory.peak_gb())
+        if self._total is not None:
+            return self._total
+        from portraitlib.device import device_name, peak_memory_gb
+
+        seconds = time.perf_counter() - self._start_s
+        return cost_of(seconds, device_name(self._device), peak_memory_gb(self._device))
 
 
 class BudgetSpent(RuntimeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -127,55 +126,18 @@ def gpu_ids() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-class PeakMemory:
-    """The most memory that was in use at a time since this was made, in GB (10**9 bytes).
+def peak_memory_gb(device: torch.device) -> float | None:
+    """The most memory that this process has had in use, in GB (10**9 bytes); None if not known.
 
     On a CUDA device what torch had of the card's memory, elsewhere what the process had in main
-    memory. Several may be open at a time: each start sets the system's own mark back, and hands
-    the mark of before to those that are open.
+    memory.
     """
-
-    _open: list[PeakMemory] = []
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self._highest = device, 0
-        for other in self._open:
-            other._read()
-        _reset_peak(device)
-        self._open.append(self)
-
-    def _read(self) -> None:
-        self._highest = max(self._highest, _peak_bytes(self.device) or 0)
-
-    def peak_gb(self) -> float | None:
-        """The peak until now; None where the system does not tell."""
-        self._read()
-        return self._highest / 1e9 or None
-
-    def stop(self) -> float | None:
-        """The peak until now, the last that is asked for."""
-        if self in self._open:
-            self._open.remove(self)
-        return self.peak_gb()
-
-
-def _reset_peak(device: torch.device) -> None:
-    """Let the mark of the most memory in use start anew, where the system allows that."""
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):  # else the mark is that of the whole process
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM becomes what is used now
-
-
-def _peak_bytes(device: torch.device) -> int | None:
-    """The mark of the most memory in use; None where the system has none."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_allocated(device) / 1e9
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         (line,) = [line for line in lines if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024
+        return int(line.split()[1]) * 1024 / 1e9
     except (OSError, ValueError):
         pass
     try:
@@ -183,7 +145,7 @@ def _peak_bytes(device: torch.device) -> int | None:
     except ImportError:  # Windows
         return None
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def put_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

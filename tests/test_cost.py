@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 
-import portraitlib as pl
 from portraitlib import cost
 from portraitlib.settings import UsageError
 
@@ -44,18 +43,17 @@ def test_a_like_name_is_not_taken_for_another_card(device):
 
 def test_an_hour_costs_its_units_at_ten_cents():
     assert cost.cost_of(3600, "Tesla T4").dollars == pytest.approx(0.119)
-    assert pytest.approx(34.6) == cost.POST_UNITS
-    assert cost.own_machine(watts=500, dollars_per_kwh=0.3).dollars_per_hour == pytest.approx(0.15)
 
 
 def test_a_file_of_rates_goes_over_the_table(tmp_path, monkeypatch):
     file = tmp_path / "rates.toml"
     file.write_text(
-        '[cpu]\nwatts = 100.0\ndollars_per_kwh = 0.4\n["rtx 4090"]\ndollars_per_hour = 0.34\n'
+        '[cpu]\ncard = "cpu"\ndollars_per_hour = 0.04\ndate = "2026-12-01"\nsource = "my bill"\n'
+        '["rtx 4090"]\ncard = "RTX 4090"\ndollars_per_hour = 0.34\ndate = "2026-12-01"\n'
+        'source = "a rented card"\n'
     )
     monkeypatch.setenv("PORTRAITLIB_RATES", str(file))
     assert cost.cost_of(3600, "cpu").dollars == pytest.approx(0.04)
-    assert cost.rate_of("cpu").teraflops == cost.RATES["cpu"].teraflops
     assert cost.cost_of(3600, "NVIDIA GeForce RTX 4090").dollars == pytest.approx(0.34)
     assert cost.rate_of("t4") == cost.RATES["t4"]
 
@@ -86,17 +84,8 @@ def test_the_meter_counts_seconds_and_the_peak_of_memory():
             time.sleep(0.1)
         assert inner.cost.seconds >= 0.1
         assert outer.cost.peak_memory_gb >= held > 0.3, "an inner meter takes no peak away"
-    assert inner.cost.peak_memory_gb <= outer.cost.peak_memory_gb
     assert outer.cost == outer.cost, "stopped"
     assert outer.cost.dollars == 0 and outer.cost.device == "cpu"
-
-
-def test_a_portrait_knows_what_it_cost(mini):
-    (portrait,) = pl.text_to_image(mini, "a man", pl.Sampling(num_inference_steps=2))
-    told = cost.portrait_cost(portrait.recipe)
-    assert told.device == "cpu" and told.dollars == 0 and told.seconds > 0
-    rented = cost.portrait_cost({"seconds": 36.0, "device": "cuda", "card": "Tesla T4"})
-    assert rented.dollars == pytest.approx(0.00119)
 
 
 def test_an_estimate_comes_near_what_is_known():

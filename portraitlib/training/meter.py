@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portraitlib.cost import UNKNOWN, Budget, BudgetSpent, Cost, cost_of, money
-from portraitlib.device import PeakMemory, device_name
+from portraitlib.device import device_name, peak_memory_gb
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,17 @@ class TrainingMeter:
         self._before_s = history["spent_s"].setdefault(self._name, 0.0)
 
     def __enter__(self) -> TrainingMeter:
-        self._memory = PeakMemory(self._device)
         self._start_s = time.perf_counter()
         return self
 
     def __exit__(self, *problem: object) -> None:
         self.note()
-        self._memory.stop()
 
     def note(self) -> None:
         """Bring the history up to date."""
         now_s = time.perf_counter()
         self.history["spent_s"][self._name] = self._before_s + now_s - self._start_s
-        peaks = (self.history["peak_memory_gb"], self._memory.peak_gb())
+        peaks = (self.history["peak_memory_gb"], peak_memory_gb(self._device))
         self.history["peak_memory_gb"] = max((p for p in peaks if p is not None), default=None)
 
     def why_spent(self) -> str | None:
