@@ -1,17 +1,18 @@
 """Portraits of a person from a text-to-image model: make, steer, measure and compare them.
 
-Importing the package loads no torch, makes no folder and touches no network: each name below
-is fetched from its module when it is first used.
+Importing the package loads no torch, makes no folder and touches no network: each name below is
+fetched from its module when it is first used.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
-    from portraitlib.batch.gallery import save_results
-    from portraitlib.batch.report import report
+if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so does __getattr__
+    from portraitlib.batch.results import report, save_results
     from portraitlib.cost import Budget, BudgetSpent, Meter
     from portraitlib.generate.conditions import Condition, canny, make_condition
     from portraitlib.generate.control import control_to_image, control_to_image_variants
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.generate.rerun import rerun
     from portraitlib.measuring.measure import measure
     from portraitlib.measuring.result import Measurement
+    from portraitlib.measuring.scoreboard import read_scores, score, write_scores
     from portraitlib.measuring.sweep import SweepTable, sweep
     from portraitlib.models.adapters import Adapter
     from portraitlib.models.load import Model, load_model
@@ -30,10 +32,19 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.photos.contact_sheet import show_photos
     from portraitlib.photos.photo_set import Photo, PhotoSet, picture_set
     from portraitlib.photos.read import read_photos
-    from portraitlib.photos.subject import subject_photos
+    from portraitlib.photos.subject import subject_photos, subject_portrait
     from portraitlib.portrait import Portrait
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
-    from portraitlib.show import show_grid
+    from portraitlib.show import (
+        Curve,
+        show_curves,
+        show_grid,
+        show_rows,
+        show_strip,
+        show_table,
+    )
+    from portraitlib.studio.explore import explore, open_studio
+    from portraitlib.studio.region import mark_region, pick_region
     from portraitlib.training.class_images import (
         class_images_cost,
         make_class_images,
@@ -46,119 +57,17 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from portraitlib.training.film_sheet import show_film, show_training
     from portraitlib.training.meter import Progress
 
-    __version__: str
 
-# name -> the module that defines it
-_HOMES = {
-    "UsageError": "settings",
-    "Control": "settings",
-    "DreamBooth": "settings",
-    "train_dreambooth": "training.dreambooth",
-    "Progress": "training.meter",
-    "film_strip": "training.film",
-    "read_film": "training.film",
-    "propose": "training.film_choice",
-    "show_film": "training.film_sheet",
-    "show_training": "training.film_sheet",
-    "Film": "training.film",
-    "Frame": "training.film",
-    "Sampling": "settings",
-    "Portrait": "portrait",
-    "Photo": "photos.photo_set",
-    "PhotoSet": "photos.photo_set",
-    "picture_set": "photos.photo_set",
-    "read_photos": "photos.read",
-    "subject_photos": "photos.subject",
-    "PRESETS": "models.presets",
-    "Preset": "models.presets",
-    "Adapter": "models.adapters",
-    "Model": "models.load",
-    "load_model": "models.load",
-    "text_to_image": "generate.images",
-    "image_to_image": "generate.images",
-    "ClassImages": "training.class_set",
-    "make_class_images": "training.class_images",
-    "read_class_images": "training.class_images",
-    "class_images_cost": "training.class_images",
-    "Condition": "generate.conditions",
-    "canny": "generate.conditions",
-    "make_condition": "generate.conditions",
-    "control_to_image": "generate.control",
-    "control_to_image_variants": "generate.control",
-    "load_controlnet": "generate.controlnets",
-    "select_region": "generate.regions",
-    "inpaint": "generate.inpaint",
-    "print_progress": "generate.progress",
-    "rerun": "generate.rerun",
-    "sweep": "measuring.sweep",
-    "SweepTable": "measuring.sweep",
-    "measure": "measuring.measure",
-    "Measurement": "measuring.result",
-    "show_grid": "show",
-    "show_photos": "photos.contact_sheet",
-    "show_class_images": "training.class_set",
-    "save_results": "batch.gallery",
-    "report": "batch.report",
-    "Budget": "cost",
-    "BudgetSpent": "cost",
-    "Meter": "cost",
-}
+def _homes() -> dict[str, str]:
+    """Public name -> the module that defines it, as the imports above have them."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").startswith("portraitlib.")]
+    return {alias.name: node.module or "" for node in ours for alias in node.names}
 
-__all__ = [
-    "PRESETS",
-    "Adapter",
-    "Budget",
-    "BudgetSpent",
-    "ClassImages",
-    "Condition",
-    "Control",
-    "DreamBooth",
-    "Film",
-    "Frame",
-    "Measurement",
-    "Meter",
-    "Model",
-    "Photo",
-    "PhotoSet",
-    "Portrait",
-    "Preset",
-    "Progress",
-    "Sampling",
-    "SweepTable",
-    "UsageError",
-    "__version__",
-    "canny",
-    "class_images_cost",
-    "control_to_image",
-    "control_to_image_variants",
-    "film_strip",
-    "image_to_image",
-    "inpaint",
-    "load_controlnet",
-    "load_model",
-    "make_class_images",
-    "make_condition",
-    "measure",
-    "picture_set",
-    "print_progress",
-    "propose",
-    "read_class_images",
-    "read_film",
-    "read_photos",
-    "report",
-    "rerun",
-    "save_results",
-    "select_region",
-    "show_class_images",
-    "show_film",
-    "show_grid",
-    "show_photos",
-    "show_training",
-    "subject_photos",
-    "sweep",
-    "text_to_image",
-    "train_dreambooth",
-]
+
+_HOMES = _homes()
+__all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -171,7 +80,7 @@ def __getattr__(name: str) -> Any:
             return "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'portraitlib' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"portraitlib.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -8,34 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from portraitlib import sheet as paper
 from portraitlib.portrait import Portrait
 from portraitlib.settings import UsageError
-from portraitlib.sheet import (
-    COLOURS,
-    EDGE_PX,
-    FAINT,
-    GAP_PX,
-    INK,
-    LABEL_POINTS,
-    WIDTH_PX,
-    Picture,
-    Sheet,
-    axes_at,
-    cell_size,
-    label_width,
-    place,
-    quieten,
-    text_height,
-    title_height,
-    wrapped,
-    write,
-)
+from portraitlib.sheet import EDGE_PX, FAINT, GAP_PX, INK, LABEL_POINTS, WIDTH_PX, Picture, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +26,7 @@ if TYPE_CHECKING:
     from portraitlib.measuring.sweep import SweepTable
 
 Shown: TypeAlias = Portrait | Image.Image
+Cell: TypeAlias = Sequence[Image.Image | str]  # what stands side by side in it; a text on grey
 
 PANEL_PX = (350, 290)  # one panel of curves
 SHORT_NAMES = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
@@ -66,30 +49,15 @@ def show_grid(
     `width_px` is the widest that the figure may be. Raises `UsageError` for no pictures, for
     fewer than 1 column, and for another number of titles than of pictures.
     """
-    images = [_image(item) for item in portraits]
-    if not images:
+    cells = [[_image(item)] for item in portraits]
+    if not cells:
         raise UsageError("portraits: got none, expected at least one picture to show")
     if columns < 1:
         raise UsageError(f"columns: got {columns}, expected 1 or more")
-    if titles is not None and len(titles) != len(images):
-        raise UsageError(f"titles: got {len(titles)}, expected {len(images)}, one a picture")
-    columns = min(columns, len(images))
-    cell = cell_size(images, (width_px - 2 * EDGE_PX) / columns - GAP_PX)
-    texts = [wrapped(str(text), cell[0]) for text in titles or []]
-    sheet = Sheet(
-        cell=cell,
-        columns=columns,
-        rows=-(-len(images) // columns),
-        top=title_height(title),
-        head=max((text_height(text) for text in texts), default=0),
-    )
-    figure = sheet.figure(title)
-    for index, image in enumerate(images):
-        left, above = sheet.corner(index % columns, index // columns)
-        place(figure, image, left, above, cell)
-        if texts:
-            write(figure, texts[index], left + cell[0] / 2, above - text_height(texts[index]))
-    return figure
+    if titles is not None and len(titles) != len(cells):
+        raise UsageError(f"titles: got {len(titles)}, expected {len(cells)}, one a picture")
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return _lay_out(rows, titles=list(map(str, titles or ())), title=title, width_px=width_px)
 
 
 def show_strip(
@@ -116,37 +84,71 @@ def show_rows(
     `show_grid`. Raises `UsageError` for no pictures, and for more heads than columns.
     """
     columns = max(map(len, rows.values()), default=0)
-    images = [_image(item) for row in rows.values() for item in row if item is not None]
-    if not images or len(heads) > columns:
-        got = f"{len(heads)} heads for {columns} columns" if images else "none"
+    filled = any(item is not None for row in rows.values() for item in row)
+    if not filled or len(heads) > columns:
+        got = f"{len(heads)} heads for {columns} columns" if filled else "none"
         raise UsageError(f"rows: got {got}, expected some pictures, and at most a head for each")
-    left_px = label_width(list(rows))
-    cell = cell_size(images, (width_px - left_px - 2 * EDGE_PX) / columns - GAP_PX)
-    texts = [wrapped(str(text), cell[0]) for text in heads]
-    head_px = max(map(text_height, texts), default=0)
-    sheet = Sheet(cell, columns, len(rows), left_px, title_height(title) + head_px)
+    cells = [
+        [["" if item is None else _image(item)] for item in row] + [[""]] * (columns - len(row))
+        for row in rows.values()
+    ]
+    return _lay_out(cells, list(rows), list(map(str, heads)), title=title, width_px=width_px)
+
+
+def _lay_out(
+    rows: Sequence[Sequence[Cell]],
+    labels: Sequence[str] = (),
+    heads: Sequence[str] = (),
+    titles: Sequence[str] = (),
+    *,
+    title: str | None,
+    width_px: int,
+) -> Picture:
+    """Draw rows of cells: labels left of them, heads above the first, titles above each cell."""
+    columns = max(map(len, rows))
+    cells = [cell for row in rows for cell in row]
+    together = max(map(len, cells))
+    left_px = paper.label_width(labels)
+    room = (width_px - left_px - 2 * EDGE_PX) / (columns * together) - GAP_PX
+    images = [item for cell in cells for item in cell if isinstance(item, Image.Image)]
+    width, height = paper.cell_size(images, room)
+    whole_width = together * (width + 2) - 2
+    labels = [paper.wrapped(label, left_px - 2 * GAP_PX) for label in labels]
+    heads = [paper.wrapped(head, whole_width) for head in heads]
+    titles = [paper.wrapped(text, whole_width) for text in titles]
+    sheet = Sheet(
+        cell=(whole_width, max([height, *map(paper.text_height, labels)])),
+        columns=columns,
+        rows=len(rows),
+        left=left_px,
+        top=paper.title_height(title) + max(map(paper.text_height, heads), default=0),
+        head=max(map(paper.text_height, titles), default=0),
+    )
     figure = sheet.figure(title)
-    _write_edges(figure, sheet, texts, [wrapped(name, left_px - 2 * GAP_PX) for name in rows])
-    for number, row in enumerate(rows.values()):
-        for column in range(columns):
-            item = row[column] if column < len(row) else None
-            shown = "" if item is None else _image(item)
-            place(figure, shown, *sheet.corner(column, number), cell)
+    _write_edges(figure, sheet, labels, heads)
+    for index, cell in enumerate(cells):  # all rows but the last have as many
+        left, above = sheet.corner(index % columns, index // columns)
+        for number, item in enumerate(cell):
+            beside = left + number * (width + 2)
+            paper.place(figure, item, beside, above, (width, sheet.cell[1]))
+        if titles:
+            text = titles[index]
+            paper.write(figure, text, left + whole_width / 2, above - paper.text_height(text))
     return figure
 
 
 def _write_edges(
-    figure: Picture, sheet: Sheet, heads: Sequence[str], labels: Sequence[str]
+    figure: Picture, sheet: Sheet, labels: Sequence[str], heads: Sequence[str]
 ) -> None:
-    """Write a text above each column's first cell, and one left of each row's."""
+    """Write a text left of each row, and one above each column's first cell."""
     width, height = sheet.cell
     for column, text in enumerate(heads):
         left, above = sheet.corner(column, 0)
-        write(figure, text, left + width / 2, above - text_height(text))
+        paper.write(figure, text, left + width / 2, above - paper.text_height(text))
     for row, text in enumerate(labels):
         left, above = sheet.corner(0, row)
-        middle = above + (height - text_height(text)) / 2
-        write(figure, text, left - GAP_PX, middle, align="right")
+        middle = above + (height - paper.text_height(text)) / 2
+        paper.write(figure, text, left - GAP_PX, middle, align="right")
 
 
 # --- a table of pictures -------------------------------------------------------------------------
@@ -156,96 +158,45 @@ def show_table(
     table: SweepTable,
     rows: str | None = None,
     columns: str | None = None,
-    pages: str | None = None,
     *,
     title: str | None = None,
     width_px: int = WIDTH_PX,
 ) -> Picture:
     """Draw a sweep as one reads a table: one setting down, one across, their values on the edges.
 
-    `rows`, `columns` and `pages` name settings that were varied, or `"seed"`, since every portrait
-    has its own. Left out, the setting varied last runs across, and down runs the one varied before
-    it or else the seed; a third makes pages, tables one below another under its value. What none of
-    them names stands side by side in the cell. A cell that failed shows its error.
+    `rows` and `columns` name settings that were varied, or `"seed"`, since every portrait has its
+    own. Left out, the setting varied last runs across, and down runs the one varied before it or
+    else the seed. What neither names stands side by side in the cell, or apart by
+    `table.select`. A cell that failed shows its error.
     Raises `UsageError` for a name that the table does not have.
     """
-    plan = _arrange(table, rows, columns, pages)
-    labels = [_label(plan.rows, value) for value in plan.row_values] if plan.rows else []
-    left_px = label_width(labels)
-    labels = [wrapped(label, left_px - GAP_PX) for label in labels]
-    together = max(len(cell) for cell in plan.cells.values())
-    room = (width_px - left_px - 2 * EDGE_PX) / (len(plan.column_values) * together) - GAP_PX
-    items = [item for cell in plan.cells.values() for item in cell]
-    one = cell_size([item for item in items if isinstance(item, Image.Image)], room)
-    cell = (together * (one[0] + 2) - 2, max([one[1], *map(text_height, labels)]))
-    heads = [wrapped(_label(plan.columns, value), cell[0]) for value in plan.column_values]
-    head_px = max(map(text_height, heads))
-    across_px = left_px + len(heads) * (cell[0] + GAP_PX)
-    over = [_label(plan.pages, value) for value in plan.page_values] if plan.pages else []
-    over = [wrapped(text, across_px) for text in over]
-    over_px = max((text_height(text) + GAP_PX for text in over), default=0)
-    sheets = _stacked(
-        Sheet(cell, len(heads), len(plan.row_values), left_px, title_height(title)),
-        over_px + head_px,
-        len(plan.page_values),
-    )
-    figure = sheets[-1].figure(title)
-    for page, sheet in enumerate(sheets):
-        above = sheet.corner(0, 0)[1] - head_px
-        if over:
-            write(figure, over[page], EDGE_PX, above - over_px, align="left", weight="bold")
-        _write_edges(figure, sheet, heads, labels)
-    for (page, row, column), shown in plan.cells.items():
-        left, above = sheets[page].corner(column, row)
-        for index, item in enumerate(shown):
-            place(figure, item, left + index * (one[0] + 2), above, (one[0], cell[1]))
-    return figure
+    down, across = _edges(table, rows, columns)
+    entries = _entries(table)
+    down_values = _distinct(settings.get(down) for settings, _ in entries)
+    across_values = _distinct(settings.get(across) for settings, _ in entries)
+    cells: list[list[list[Image.Image | str]]] = [[[] for _ in across_values] for _ in down_values]
+    for settings, item in entries:
+        row = down_values.index(settings.get(down))
+        cells[row][across_values.index(settings.get(across))].append(item)
+    labels = [_label(down, value) for value in down_values] if down else []
+    heads = [_label(across, value) for value in across_values]
+    return _lay_out(cells, labels, heads, title=title, width_px=width_px)
 
 
-def _stacked(first: Sheet, head_px: int, count: int) -> list[Sheet]:
-    """Sheets one below another, each with `head_px` of room above it."""
-    page_px = first.corner(0, first.rows)[1] - first.corner(0, 0)[1] + head_px
-    return [replace(first, top=first.top + page * page_px + head_px) for page in range(count)]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which value stands at which edge of a table, and what lies in cell (page, row, column)."""
-
-    rows: str
-    columns: str
-    pages: str
-    row_values: list[object]
-    column_values: list[object]
-    page_values: list[object]
-    cells: dict[tuple[int, int, int], list[Image.Image | str]]
-
-
-def _arrange(table: SweepTable, rows: str | None, columns: str | None, pages: str | None) -> _Plan:
-    """Choose the edges, and put every picture, or the error in its stead, into its cell."""
+def _edges(table: SweepTable, rows: str | None, columns: str | None) -> tuple[str, str]:
+    """The settings that run down, "" for none, and across."""
     known = [*table.varied] + ["seed"] * ("seed" not in table.varied)
-    for name in (rows, columns, pages):
+    for name in (rows, columns):
         if name is not None and name not in known:
             raise UsageError(f"show_table: got {name!r}, expected one of {', '.join(known)}")
-    free = [name for name in table.varied if name not in (rows, columns, pages)]
+    free = [name for name in table.varied if name not in (rows, columns)]
     if columns is None:
         columns = free.pop() if free else "seed"
     if rows is None and free:
         rows = free.pop()
     elif rows is None and columns != "seed" and any(len(row.portraits) > 1 for row in table.rows):
         rows = "seed"
-    if pages is None and free:
-        pages = free.pop()
-    entries = _entries(table)
-    names = (pages, rows, columns)
-    values = [_distinct(settings.get(name) for settings, _ in entries) for name in names]
-    cells: dict[tuple[int, int, int], list[Image.Image | str]] = {}
-    for settings, item in entries:
-        page, row, column = (
-            among.index(settings.get(name)) for name, among in zip(names, values, strict=True)
-        )
-        cells.setdefault((page, row, column), []).append(item)
-    return _Plan(rows or "", columns, pages or "", values[1], values[2], values[0], cells)
+    return rows or "", columns
 
 
 def _entries(table: SweepTable) -> list[tuple[dict[Any, Any], Image.Image | str]]:
@@ -268,11 +219,11 @@ def _seed(portrait: Shown, index: int) -> object:
 
 def _distinct(values: Iterable[object]) -> list[object]:
     """The different values in the order in which they first come; they need not be hashable."""
-    found: list[object] = []
+    different: list[object] = []
     for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+        if value not in different:
+            different.append(value)
+    return different
 
 
 def _label(name: str, value: object) -> str:
@@ -303,24 +254,6 @@ class Curve:
     x_label: str = ""
 
 
-def show_curve(
-    x: Sequence[Any],
-    values_by_seed: ArrayLike | Mapping[str, ArrayLike],
-    label: str,
-    *,
-    x_label: str = "",
-    title: str | None = None,
-    interval: float = 0.8,
-) -> Picture:
-    """Draw the median over seeds along `x`, and a band that holds `interval` of the seeds.
-
-    The arguments are those of `Curve`; `interval` is 0 to 1, 0.8 for the middle 80 % of the seeds.
-    The number of seeds is written into the picture. With one seed there is a line and no band.
-    Raises `UsageError` where the shape of the values does not fit x.
-    """
-    return show_curves([Curve(x, values_by_seed, label, x_label)], title=title, interval=interval)
-
-
 def show_curves(
     curves: Sequence[Curve],
     columns: int = 3,
@@ -328,19 +261,24 @@ def show_curves(
     title: str | None = None,
     interval: float = 0.8,
 ) -> Picture:
-    """Draw several curves as panels of one figure, `columns` a row; else as `show_curve`."""
+    """Draw for each curve the median over seeds along x, and a band that holds most of the seeds.
+
+    The curves are panels of one figure, `columns` a row. `interval` is 0 to 1: 0.8 has the band
+    hold the middle 80 % of the seeds. The number of seeds is written into each panel; with one
+    there is a line and no band. Raises `UsageError` where the shape of values does not fit x.
+    """
     if not curves:
         raise UsageError("curves: got none, expected at least one Curve to show")
     if not 0 < interval <= 1:
         raise UsageError(f"interval: got {interval}, expected more than 0 and up to 1; try 0.8")
     columns = min(columns, len(curves))
-    sheet = Sheet(PANEL_PX, columns, -(-len(curves) // columns), top=title_height(title))
+    sheet = Sheet(PANEL_PX, columns, -(-len(curves) // columns), top=paper.title_height(title))
     figure = sheet.figure(title)
     for index, curve in enumerate(curves):
         left, above = sheet.corner(index % columns, index // columns)
         # Room for the numbers and the label of each axis, left and below.
         box = (left + 58, above + 22, PANEL_PX[0] - 70, PANEL_PX[1] - 72)
-        _draw_curve(axes_at(figure, *box), curve, interval)
+        _draw_curve(paper.axes_at(figure, *box), curve, interval)
     return figure
 
 
@@ -349,7 +287,7 @@ def _draw_curve(axes: Axes, curve: Curve, interval: float) -> None:
     lines = dict(named) if isinstance(named, Mapping) else {"": named}
     low, high = 50 - 50 * interval, 50 + 50 * interval
     seeds = 0
-    for colour, (name, given) in zip(COLOURS * len(lines), lines.items(), strict=False):
+    for colour, (name, given) in zip(paper.COLOURS * len(lines), lines.items(), strict=False):
         values = np.asarray(given, dtype=float)  # (seeds, points)
         if values.ndim != 2 or values.shape[1] != len(curve.x) or not values.size:
             raise UsageError(
@@ -384,7 +322,7 @@ def _dress(axes: Axes, curve: Curve) -> None:
     axes.set_ylabel(curve.label, fontsize=LABEL_POINTS, color=INK)
     if len(curve.x) <= 8:
         axes.set_xticks(curve.x)
-    quieten(axes)
+    paper.quieten(axes)
 
 
 def _image(item: Shown) -> Image.Image:

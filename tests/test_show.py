@@ -13,7 +13,6 @@ from portraitlib.portrait import Portrait
 from portraitlib.settings import Sampling, UsageError
 from portraitlib.show import (
     Curve,
-    show_curve,
     show_curves,
     show_grid,
     show_rows,
@@ -148,23 +147,6 @@ def test_what_no_edge_names_stands_side_by_side_in_the_cell():
     assert len(figure.axes) == 6
 
 
-def test_a_third_setting_makes_pages_one_below_another():
-    vary = {"seed": [1, 2], "guidance_scale": [1.0, 5.0], "num_inference_steps": [5, 10, 20]}
-    table = sweep(draw, None, "a man", Sampling(), vary=vary)
-    figure = show_table(table, title="all")
-    assert len(figure.axes) == 12
-    assert where(figure, "seed 1")[1] > where(figure, "guidance 5")[1] > where(figure, "seed 2")[1]
-    assert texts(figure).count("steps 20") == texts(figure).count("guidance 1") == 2
-    boxes = [axes.get_position() for axes in figure.axes]
-    assert not any(one.overlaps(two) for one in boxes for two in boxes if one is not two)
-    assert all(box.y0 >= 0 and box.y1 <= 1 for box in boxes)
-    turned = show_table(table, pages="num_inference_steps")
-    assert texts(turned).count("steps 5") == 1
-    assert texts(turned).count("seed 2") == 3
-    one = show_table(table.select(seed=1), rows="guidance_scale", columns="num_inference_steps")
-    assert len(one.axes) == 6
-
-
 def test_long_prompts_are_wrapped_and_no_word_is_lost():
     table = sweep(draw, None, sampling=Sampling(num_images=2), vary={"prompt": ["a man", LONG]})
     figure = show_table(table, rows="prompt", columns="seed")
@@ -190,7 +172,7 @@ def test_a_table_refuses_a_setting_that_was_not_varied():
 
 def test_a_curve_shows_the_median_the_band_and_how_many_seeds():
     values = np.array([[1.0, 2.0], [2.0, 3.0], [9.0, np.nan]])
-    axes = show_curve([5, 10], values, "difference", x_label="steps").axes[0]
+    axes = show_curves([Curve([5, 10], values, "difference", "steps")]).axes[0]
     assert axes.lines[0].get_ydata().tolist() == [2.0, 2.5]
     assert len(axes.collections) == 1
     assert "3 seeds" in axes.get_title(loc="left")
@@ -198,14 +180,15 @@ def test_a_curve_shows_the_median_the_band_and_how_many_seeds():
 
 
 def test_one_seed_has_a_line_and_no_band():
-    axes = show_curve(["none", "beard"], [[1.0, 2.0]], "seconds").axes[0]
+    axes = show_curves([Curve(["none", "beard"], [[1.0, 2.0]], "seconds")]).axes[0]
     assert not axes.collections
     assert "1 seed" in axes.get_title(loc="left")
 
 
 def test_the_axis_of_a_curve_starts_at_zero_where_nothing_is_negative():
-    assert show_curve([1, 2], [[40.0, 41.0]], "difference").axes[0].get_ylim()[0] == 0
-    assert show_curve([1, 2], [[-1.0, 1.0]], "difference").axes[0].get_ylim()[0] < -1
+    above, around = Curve([1, 2], [[40.0, 41.0]], "change"), Curve([1, 2], [[-1.0, 1.0]], "change")
+    lowest = [axes.get_ylim()[0] for axes in show_curves([above, around]).axes]
+    assert lowest[0] == 0 and lowest[1] < -1
 
 
 def test_several_curves_share_a_panel_or_a_figure():
@@ -217,14 +200,14 @@ def test_several_curves_share_a_panel_or_a_figure():
 
 def test_a_curve_says_what_shape_it_expected():
     with pytest.raises(UsageError, match=r"got shape \(3,\), expected \(seeds, 3\)"):
-        show_curve([1, 2, 3], [1.0, 2.0, 3.0], "seconds")
+        show_curves([Curve([1, 2, 3], [1.0, 2.0, 3.0], "seconds")])
 
 
 def test_a_figure_is_stored_in_few_bytes():
     data, kind = show_grid([noise(seed, (128, 128)) for seed in range(4)]).encoded()
     assert kind == "jpeg"
     assert Image.open(io.BytesIO(data)).format == "JPEG"
-    data, kind = show_curve([1, 2], [[1.0, 2.0]], "seconds").encoded()
+    data, kind = show_curves([Curve([1, 2], [[1.0, 2.0]], "seconds")]).encoded()
     assert kind == "png"
     assert len(data) < 20_000
 
