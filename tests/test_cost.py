@@ -83,7 +83,7 @@ def test_the_meter_counts_seconds_and_the_peak_of_memory():
         with cost.Meter("cpu") as inner:
             time.sleep(0.1)
         assert inner.cost.seconds >= 0.1
-        assert outer.cost.peak_memory_gb >= held > 0.3, "an inner meter takes no peak away"
+        assert outer.cost.peak_memory_gb > 0.99 * held > 0.3, "an inner meter takes no peak away"
     assert outer.cost == outer.cost, "stopped"
     assert outer.cost.dollars == 0 and outer.cost.device == "cpu"
 

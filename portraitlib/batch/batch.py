@@ -158,7 +158,7 @@ def plan_batch(
     _check_names(fixed, varied, [name for names in known.values() for name in names])
     tasks = []
     for path, names in known.items():
-        same = {name: _value(path, names[name], fixed[name]) for name in fixed if name in names}
+        same = {name: _value(names[name], fixed[name]) for name in fixed if name in names}
         lists = {name: _values(path, names[name], varied[name]) for name in varied if name in names}
         for chosen in itertools.product(*lists.values()):
             settings = {**same, **dict(zip(lists, chosen, strict=True))}
@@ -230,7 +230,7 @@ def _values(path: Path, about: Any, given: Any) -> list[Any]:
         parts = list(given)
     else:
         raise UsageError(f"{where}: got {given!r}, expected a list of values")
-    values = [_value(path, about, part) for part in parts]
+    values = [_value(about, part) for part in parts]
     if not values:
         raise UsageError(f"{where}: got no values, expected one or more")
     for index, value in enumerate(values):
@@ -255,21 +255,16 @@ def _split(kind: str, text: str) -> list[Any]:
     return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
 
 
-def _value(path: Path, about: Any, given: Any) -> Any:
+def _value(about: Any, given: Any) -> Any:
     """A value as the notebook's parameter takes it; a text that cannot be read stays one."""
-    kind = about["inferred_type_name"].split("[")[0].strip()
     given = str(given) if isinstance(given, Path) else given
     given = given.tolist() if hasattr(given, "tolist") else given  # of numpy -> Python's own
-    if not isinstance(given, str) or kind == "str":
-        return list(given) if isinstance(given, tuple) else given
-    text = given.strip()
-    if kind == "bool":
-        return {"true": True, "false": False}.get(text.lower(), given)
-    if text in ("None", "null"):
-        return None
+    if not isinstance(given, str) or about["inferred_type_name"].startswith("str"):
+        return given
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if given.strip().lower() in words:
+        return words[given.strip().lower()]
     try:
-        value = ast.literal_eval(text)
+        return ast.literal_eval(given.strip())
     except (ValueError, SyntaxError):
         return given
-    simple = isinstance(value, bool | int | float | str | list | tuple | dict)
-    return (list(value) if isinstance(value, tuple) else value) if simple else given

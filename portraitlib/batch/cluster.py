@@ -28,8 +28,14 @@ class RayEngine:
     """
 
     def __init__(self, store: Path, jobs: int | None = None, gpus: float | None = None):
-        self._ray = ray = _import_ray()
-        self.store, self.places = store, jobs or 1000
+        try:
+            import ray
+            import ray.exceptions
+        except ImportError as problem:
+            raise UsageError(
+                f"engine: {problem}; try pip install 'portraitlib[ray]', or the engine local"
+            ) from None
+        self._ray, self.store, self.places = ray, store, jobs or 1000
         self._running: set[Any] = set()
         self._started = not ray.is_initialized()
         if self._started:
@@ -84,36 +90,19 @@ def _work(task: Task, attempt: int, library: list[str]) -> bytes:
             engine.stop()
             raise
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(Path(store) / task.name, arcname=".")
+            tar.add(Path(store) / task.name, arcname=task.name)
     return archive.getvalue()
 
 
 def _unpack(archive: bytes, target: Path) -> None:
     """Put a run's folder in its place, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as working:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(working, filter="data")
-        os.chmod(working, 0o755)
         shutil.rmtree(target, ignore_errors=True)
-        os.replace(working, target)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+        os.replace(Path(working) / target.name, target)
 
 
 def _library() -> list[str]:
     """What must be alike on all machines of a batch."""
     return [folder_hash(PACKAGE, ".py"), weights_hash()]
-
-
-def _import_ray() -> Any:
-    """Ray, or a UsageError that says how to get it."""
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as problem:
-        raise UsageError(
-            f"--engine ray: {problem}; try pip install 'portraitlib[ray]', or --engine local"
-        ) from None
-    return ray

@@ -11,8 +11,6 @@ ends, and its kernel with it, when stdin does: a batch that is killed leaves not
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import io
 import json
 import logging
@@ -24,13 +22,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from portraitlib.places import PACKAGE, notebook_address
 from portraitlib.portrait import check_writable, write_json, write_whole
-from portraitlib.settings import RANGES, UsageError, check_number, nearest
+from portraitlib.settings import RANGES, UsageError, check_number, check_record, nearest
 
 EXECUTION = "execution.json"  # written last: where it is, the folder is whole
 PARTIAL = ".partial.ipynb"
@@ -98,14 +96,27 @@ class Execution:
         return next((path.parent for path in sorted(self.folder.rglob(RESULTS))), None)
 
 
+class Record(TypedDict):
+    """What `execution.json` says of a run."""
+
+    notebook: str
+    address: str
+    parameters: dict[str, Any]
+    duration_s: float
+    error: str | None
+    attempts: int
+    peak_memory_gb: float | None
+
+
 def read_execution(folder: Path) -> Execution | None:
     """The run that lies in a folder, failed ones too; None if there is none, or not a whole one."""
+    path = folder / EXECUTION
     try:
-        record = json.loads((folder / EXECUTION).read_text(encoding="utf-8"))
-        notebook = folder / record.pop("notebook")
-        return Execution(notebook=notebook, folder=folder, reused=True, **record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record = check_record(str(path), json.loads(path.read_text(encoding="utf-8")), Record)
+    except (OSError, ValueError):
         return None
+    values: dict[str, Any] = {**record, "notebook": folder / record["notebook"]}
+    return Execution(folder=folder, reused=True, **values)
 
 
 # --- what it takes -------------------------------------------------------------------------------
@@ -224,16 +235,6 @@ def _stop_with_stdin() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def order_line(task: Task, store: Path, attempt: int, progress: bool) -> str:
-    """What `main` reads; raises UsageError for parameters that cannot be written down."""
-    content = {**asdict(task), "notebook": str(task.notebook)}
-    order = {"task": content, "store": str(store), "attempt": attempt, "progress": progress}
-    try:
-        return json.dumps(order) + "\n"
-    except TypeError as problem:
-        raise UsageError(f"{task.notebook.name}: {problem}; expected plain values") from None
-
-
 def execute(task: Task, store: Path, attempt: int = 1, progress: bool = True) -> Execution:
     """Run a task into its folder of the store, which gets its name when everything is in it.
 
@@ -249,43 +250,21 @@ def execute(task: Task, store: Path, attempt: int = 1, progress: bool = True) ->
         seconds, peak_gb = time.perf_counter() - start_s, _children_peak_gb()
         run = Execution(task.notebook, store / task.name, task.address, task.parameters, seconds)
         run = replace(run, error=error, attempts=attempt, peak_memory_gb=peak_gb)
-        _keep(run, executed, working)
+        keep(run, executed, working)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return run
 
 
-def keep_lost(task: Task, store: Path, error: str, attempts: int) -> Execution:
-    """Keep what is left of a run whose worker was lost each time, as a run that failed."""
-    import nbformat
-
-    executed = nbformat.reads(task.text, as_version=4)
-    for path in sorted(store.glob(f".{glob.escape(task.name)}-*/{PARTIAL}")):
-        with contextlib.suppress(OSError, ValueError):
-            executed = nbformat.read(path, as_version=4)
-    clear_remains(task, store)
-    working = Path(tempfile.mkdtemp(prefix=f".{task.name}-", dir=store))
-    run = Execution(task.notebook, store / task.name, task.address, task.parameters, 0.0)
-    run = replace(run, error=error, attempts=attempts)
-    _keep(run, executed, working)
-    return run
-
-
-def clear_remains(task: Task, store: Path) -> None:
-    """Remove the working folders that killed workers of a task left behind."""
-    for folder in store.glob(f".{glob.escape(task.name)}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _keep(run: Execution, executed: Any, working: Path) -> None:
+def keep(run: Execution, executed: Any, working: Path) -> None:
     """Write the notebook and the record of a run, and give its folder its name."""
     import nbformat
 
     clean_notebook(executed, working)
     (working / PARTIAL).unlink(missing_ok=True)
     write_whole(working / run.notebook.name, nbformat.writes(executed).encode("utf-8", "replace"))
-    record = asdict(run) | {"notebook": run.notebook.name}
-    write_json(working / EXECUTION, {k: record[k] for k in record if k not in ("folder", "reused")})
+    record = {name: getattr(run, name) for name in Record.__annotations__}
+    write_json(working / EXECUTION, {**record, "notebook": run.notebook.name})
     os.chmod(working, 0o755)  # a temporary folder is for its maker alone
     shutil.rmtree(run.folder, ignore_errors=True)
     os.replace(working, run.folder)

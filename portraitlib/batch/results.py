@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from portraitlib import places
 from portraitlib.batch.notebook import RESULTS, Execution, read_execution
 from portraitlib.cost import UNKNOWN, Cost, cost_of, duration, money
 from portraitlib.places import installed_version, output_folder, versions
 from portraitlib.portrait import Portrait, write_json, write_whole
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, check_record
 
 MOST_FIGURES = 8  # columns of figures in the table of runs; all figures stand with the run
 LOST = (
@@ -56,7 +56,7 @@ def save_results(
     target = output_folder(folder)
     groups = portraits if isinstance(portraits, Mapping) else {"": portraits}
     earlier = read_results(target)["portraits"] if (target / RESULTS).is_file() else []
-    rows: list[dict[str, Any]] = []
+    rows: list[Entry] = []
     for heading, group in groups.items():
         for portrait in group:
             file = f"portrait-{len(rows):03d}.png"
@@ -75,17 +75,34 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_results(folder: Path | None) -> dict[str, Any]:
-    """What `save_results` wrote to `folder`: "portraits" (file, heading, recipe) and "figures".
+class Entry(TypedDict):
+    """A portrait as `results.json` has it: a PNG beside it, and what made it."""
 
-    Empty for None. Raises UsageError if the file is missing or damaged.
+    file: str
+    heading: str
+    recipe: dict[str, Any]
+
+
+class Results(TypedDict):
+    """What `results.json` says."""
+
+    portraits: list[Entry]
+    figures: dict[str, Any]
+
+
+def read_results(folder: Path | None) -> Results:
+    """What `save_results` wrote to `folder`, nothing for None.
+
+    Raises UsageError if the file is missing or damaged.
     """
     if folder is None:
         return {"portraits": [], "figures": {}}
+    path = folder / RESULTS
     try:
-        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise UsageError(f"{folder / RESULTS}: cannot be read ({problem}); delete it") from None
+        raise UsageError(f"{path}: cannot be read ({problem}); delete it") from None
+    return check_record(str(path), content, Results)
 
 
 def report(folder: str | os.PathLike[str], next_notebook: str = "") -> None:
@@ -109,7 +126,7 @@ def report(folder: str | os.PathLike[str], next_notebook: str = "") -> None:
     print(line)
 
 
-def _contents(home: Path, results: Mapping[str, Any]) -> str:
+def _contents(home: Path, results: Results) -> str:
     """What lies there, such as "12 portraits, 3 figures and 1 adapter"."""
     counts = {
         "portrait": len(results["portraits"]),

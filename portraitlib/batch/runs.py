@@ -8,6 +8,8 @@ result. What lies there whole need not be run again; what failed is run anew. Th
 from __future__ import annotations
 
 import contextlib
+import glob
+import json
 import os
 import queue
 import shutil
@@ -19,20 +21,19 @@ import tomllib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from portraitlib.batch.notebook import (
     DONE,
     MISTAKE,
+    PARTIAL,
     Execution,
     NotebookFailed,
     Task,
-    clear_remains,
-    keep_lost,
+    keep,
     make_task,
-    order_line,
     read_execution,
 )
 from portraitlib.batch.results import describe_run, shown, spent_on, write_report
@@ -156,7 +157,7 @@ def run_tasks(
         finally:
             for task in tasks:
                 if task.name not in done:
-                    clear_remains(task, store)
+                    _clear_remains(task, store)
     return {task.name: done[task.name] for task in tasks if task.name in done}
 
 
@@ -181,8 +182,30 @@ def _outcome(future: Future[None], task: Task, attempt: int, store: Path) -> Exe
     except WorkerLost as problem:
         if attempt < TRIES:
             return None
-        return keep_lost(task, store, f"{problem}, {attempt} times", attempt)
+        return _keep_lost(task, store, f"{problem}, {attempt} times", attempt)
     return replace(run, notebook=task.notebook, reused=False)
+
+
+def _keep_lost(task: Task, store: Path, error: str, attempts: int) -> Execution:
+    """Keep what is left of a run whose worker was lost each time, as a run that failed."""
+    import nbformat
+
+    executed = nbformat.reads(task.text, as_version=4)
+    for path in sorted(store.glob(f".{glob.escape(task.name)}-*/{PARTIAL}")):
+        with contextlib.suppress(OSError, ValueError):
+            executed = nbformat.read(path, as_version=4)
+    _clear_remains(task, store)
+    working = Path(tempfile.mkdtemp(prefix=f".{task.name}-", dir=store))
+    run = Execution(task.notebook, store / task.name, task.address, task.parameters, 0.0)
+    run = replace(run, error=error, attempts=attempts)
+    keep(run, executed, working)
+    return run
+
+
+def _clear_remains(task: Task, store: Path) -> None:
+    """Remove the working folders that killed workers of a task left behind."""
+    for folder in store.glob(f".{glob.escape(task.name)}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _affordable(budget: Budget, runs: Iterable[Execution], device: str | None, say: Say) -> bool:
@@ -236,6 +259,16 @@ def _teller(tasks: Sequence[Task], total: int, say: Say) -> Callable[..., None]:
 # --- on this machine -----------------------------------------------------------------------------
 
 
+def _order_line(task: Task, store: Path, attempt: int, progress: bool) -> str:
+    """What the worker reads; raises UsageError for parameters that cannot be written down."""
+    content = {**asdict(task), "notebook": str(task.notebook)}
+    order = {"task": content, "store": str(store), "attempt": attempt, "progress": progress}
+    try:
+        return json.dumps(order) + "\n"
+    except TypeError as problem:
+        raise UsageError(f"{task.notebook.name}: {problem}; expected plain values") from None
+
+
 class LocalEngine:
     """A process a run on this machine; with several at a time, a GPU each in turn."""
 
@@ -249,8 +282,8 @@ class LocalEngine:
 
     def run(self, task: Task, attempt: int) -> None:
         """Execute the task; raises WorkerLost, or UsageError for a store that cannot be used."""
-        clear_remains(task, self.store)  # of a worker that was killed
-        line = order_line(task, self.store, attempt, progress=self.places == 1)
+        _clear_remains(task, self.store)  # of a worker that was killed
+        line = _order_line(task, self.store, attempt, progress=self.places == 1)
         slot = self._slots.get()
         try:
             code, last_line = self._run_worker(line, slot)

@@ -7,16 +7,17 @@ depends where they do not.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from portraitlib.cost import POST_DOLLARS
 from portraitlib.measuring.scoreboard import IS_HIM, Row, find_row, in_words, markdown_table
 
 CONFIRMED, REFUTED, DEPENDS, UNKNOWN = "confirmed", "refuted", "depends", "not measured"
 
-# Methods and styles as the rows of the scoreboard call them.
+# Methods and styles as the rows of the scoreboard and `claims.toml` call them.
 ZERO_SHOT, FROM_PHOTO = "zero-shot", "image-to-image"
 ALONE, CLASSES = "DreamBooth, no class images", "DreamBooth, class images"
 IMAGE_FREE, MIXED = "DreamBooth, image-free prior", "subject + style"
@@ -49,58 +50,21 @@ class Claim:
     than: Side | float = IS_HIM
 
 
-CLAIMS = (
-    Claim("words alone do not give me", Side(ZERO_SHOT, PHOTO), "below"),
-    Claim("image-to-image changes my features", Side(FROM_PHOTO, COMIC), "below"),
-    Claim("without class images it is not me", Side(ALONE, PHOTO), "below"),
-    Claim("class images make it more like me", Side(CLASSES, PHOTO), "more", Side(ALONE, PHOTO)),
-    Claim("more epochs are better", Side(CLASSES, PHOTO), "more", Side(SHORTER, PHOTO)),
-    Claim("anime loses me", Side(CLASSES, ANIME), "below"),
-    Claim("comic book loses me", Side(CLASSES, COMIC), "below"),
-    Claim("pencil sketch loses me", Side(CLASSES, SKETCH), "below"),
-    Claim(
-        "sketches as class images do not help",
-        Side(SKETCHED, SKETCH),
-        "no more",
-        Side(CLASSES, SKETCH),
-    ),
-    Claim("punk keeps me", Side(CLASSES, PUNK), "above"),
-    Claim("impressionist keeps me", Side(CLASSES, IMPRESSIONIST), "above"),
-    Claim("oil painting keeps me", Side(CLASSES, DRAMATIC), "above"),
-    Claim(
-        "my ears come out big",
-        Side(CLASSES, PHOTO, "ear_size"),
-        "more",
-        Side(THE_PHOTOS, "", "ear_size"),
-    ),
-    Claim(
-        "my hair comes out bushy",
-        Side(CLASSES, PHOTO, "hair_volume"),
-        "more",
-        Side(THE_PHOTOS, "", "hair_volume"),
-    ),
-    Claim(
-        "the drawing keeps to the edges",
-        Side(EDGES, COMIC, "edge_f1"),
-        "more",
-        Side(ZERO_SHOT, COMIC, "edge_f1"),
-    ),
-    Claim("edges keep my features", Side(EDGES, COMIC), "above"),
-    Claim("edges beat DreamBooth for anime", Side(EDGES, ANIME), "more", Side(CLASSES, ANIME)),
-    Claim("edges beat DreamBooth for comics", Side(EDGES, COMIC), "more", Side(CLASSES, COMIC)),
-    Claim(
-        "more steps bring more colour",
-        Side(EDGES, COMIC, "colourfulness"),
-        "more",
-        Side(FEW_STEPS, COMIC, "colourfulness"),
-    ),
-    Claim(
-        f"all of it costs ${POST_DOLLARS} at most",
-        Side(THE_POST, "", "dollars"),
-        "below",
-        POST_DOLLARS,
-    ),
-)
+def read_claims() -> tuple[Claim, ...]:
+    """The claims as `claims.toml` has them, in the order of the post."""
+    rows = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+    return tuple(
+        Claim(
+            row["says"],
+            Side(*row["of"]),
+            row["rule"],
+            Side(*row["than"]) if isinstance(row["than"], list) else row["than"],
+        )
+        for row in rows["claim"]
+    )
+
+
+CLAIMS = read_claims()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -39,7 +38,6 @@ SET_FIGURES = {
     "diversity": "mean distance between two portraits",
     "drift": "energy distance to the reference set over its spread; floor: 95 % of its halves",
 }
-ROWS_SHOWN = 24
 
 
 @dataclass(frozen=True)
@@ -109,17 +107,6 @@ class Measurement:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def as_records(self) -> list[dict[str, Any]]:
-        """The rows with `<figure>_floor` and `<figure>_ceiling`, made for pandas, csv and json."""
-        beside = {
-            f"{name}_{end}": value
-            for name, scale in self.scales.items()
-            if name in ROW_FIGURES
-            for end, value in (("floor", scale.floor), ("ceiling", scale.ceiling))
-            if value is not None
-        }
-        return [{**row, **beside} for row in self.rows]
 
     @property
     def units(self) -> list[Hashable]:
@@ -282,16 +269,6 @@ class Measurement:
     def __repr__(self) -> str:
         return self.summary
 
-    def _repr_html_(self) -> str:
-        names = [n for n in self.rows[0] if n != "seen"] if self.rows else []
-        rows = [[_number(row.get(name)) for name in names] for row in self.rows[:ROWS_SHOWN]]
-        left_out = len(self.rows) - len(rows)
-        parts = [f"<p>{html.escape(self._title())}</p>", _html_table(self._table())]
-        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
-        parts += [_html_table([names, *rows])]
-        parts += [f"<p>and {left_out} more</p>"] if left_out else []
-        return "".join(parts)
-
 
 def _diversity(points: Points, held: np.ndarray, units: list[Hashable]) -> Any:
     value, interval = intervals.spread(held / points.unit, units)
@@ -311,10 +288,3 @@ def _number(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _html_table(lines: Sequence[Sequence[str]]) -> str:
-    head, *rows = lines
-    cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
-    cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

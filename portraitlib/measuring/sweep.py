@@ -87,20 +87,6 @@ class SweepTable:
         )
         return replace(self, rows=tuple(rows))
 
-    def as_records(self) -> list[dict[str, Any]]:
-        """One plain dict a portrait: the varied settings, its own seed and seconds, no pixels.
-
-        A row that failed is one record with its `error`. Made for pandas, csv and json.
-        """
-        records = []
-        for row in self.rows:
-            for portrait in row.portraits:
-                drawn = {name: portrait.recipe.get(name) for name in ("seed", "seconds")}
-                records.append({**drawn, **row.settings, "error": None})
-            if row.error is not None:
-                records.append({"seed": None, "seconds": None, **row.settings, "error": row.error})
-        return records
-
     def __repr__(self) -> str:
         sizes = " x ".join(f"{len(self.values(name))} {name}" for name in self.varied)
         failed = f", {len(self.failures)} failed" if self.failures else ""
