@@ -112,7 +112,7 @@ def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any])
             "notebook": source_hash(notebook),
             "parameters": {name: repr(value) for name, value in parameters.items()},
             "files": named_files(parameters),
-            "library": folder_hash(PACKAGE, ".py"),
+            "library": folder_hash(PACKAGE, ".py", ".toml"),
             "weights": weights_hash(),
             "versions": versions(),
         }

@@ -105,4 +105,4 @@ def _unpack(archive: bytes, target: Path) -> None:
 
 def _library() -> list[str]:
     """What must be alike on all machines of a batch."""
-    return [folder_hash(PACKAGE, ".py"), weights_hash()]
+    return [folder_hash(PACKAGE, ".py", ".toml"), weights_hash()]

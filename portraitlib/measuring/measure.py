@@ -5,8 +5,6 @@ Every figure that can be compared with something is: its floor and ceiling stand
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,12 +18,13 @@ from portraitlib.measuring.sweep import SweepTable
 from portraitlib.photos.faces.find import DRAWN, Encoder, encoder_for
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.portrait import Portrait
-from portraitlib.settings import UsageError
+from portraitlib.settings import Range, UsageError, check_number
 
 if TYPE_CHECKING:
     from portraitlib.models.load import Model
 
 LEAST_REFERENCE = 4  # two halves of two
+PIXELS_OFF = Range(0, 4096, "pixels", example=1, whole=False)
 PIXELS = f"colours at {appearance.LAB_PX} px"
 
 __all__ = ["Measurement", "Scale", "measure"]
@@ -55,17 +54,12 @@ def measure(
     encoder: a name in `faces.ENCODERS`; None for the one made for the photos' kind of picture.
     tolerance_px: how far an edge may lie off, 1 % of the longer side (and at least 1) by default.
 
-    Likeness is calibrated: 1 is the median distance between photos of the person, 0 that of the
-    photos to strangers; it is not cut off at either end. Where no face is found it is None and
-    `face` says so; no average counts it. Diversity and drift compare faces where an encoder is
-    known, else colours at 32 px. Raises UsageError in one line for anything that does not fit.
+    Likeness is 1 at the median distance between photos of the person, 0 at that of the photos to
+    strangers, not cut off at either end; None where no face is found. Diversity and drift compare
+    faces where an encoder is known, else colours at 32 px. Raises UsageError for what does not fit.
     """
     given = _read_portraits("portraits", portraits)
-    others = None if reference is None else _read_portraits("reference", reference)
-    if others and len(others.pictures) < LEAST_REFERENCE:
-        raise UsageError(
-            f"reference: got {len(others.pictures)}, expected {LEAST_REFERENCE} portraits or more"
-        )
+    others = None if reference is None else _read_reference(reference)
     prompts = _read_prompts(prompt, len(given.pictures))
     wanted = None if edges is None else _read_edges(edges, given.pictures)
     tolerance_px = _read_tolerance(tolerance_px, given.pictures[0].size)
@@ -171,6 +165,15 @@ def _read_portraits(name: str, portraits: Any) -> Given:
     return Given([p.convert("RGB") for p in pictures], recipes, settings, varied, notes)
 
 
+def _read_reference(reference: Any) -> Given:
+    others = _read_portraits("reference", reference)
+    if len(others.pictures) < LEAST_REFERENCE:
+        raise UsageError(
+            f"reference: got {len(others.pictures)}, expected {LEAST_REFERENCE} portraits or more"
+        )
+    return others
+
+
 def _read_prompts(prompt: Any, count: int) -> list[str]:
     """One prompt a portrait; none if nothing was asked."""
     if prompt is None:
@@ -196,10 +199,7 @@ def _read_edges(edges: Any, pictures: Sequence[Image.Image]) -> np.ndarray:
 def _read_tolerance(tolerance_px: Any, size: tuple[int, int]) -> float:
     if tolerance_px is None:
         return max(1.0, appearance.TOLERANCE * max(size))
-    is_number = isinstance(tolerance_px, numbers.Real) and not isinstance(tolerance_px, bool)
-    if not is_number or not math.isfinite(tolerance_px) or tolerance_px < 0:
-        raise UsageError(f"tolerance_px: got {tolerance_px!r}, expected pixels, 0 or more; try 1")
-    return float(tolerance_px)
+    return float(check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF))
 
 
 # --- which judge and which encoder ---------------------------------------------------------------
