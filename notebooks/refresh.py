@@ -17,25 +17,28 @@ import datetime
 import json
 import re
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
 from portraitlib.batch.notebook import NotebookFailed, make_task
 from portraitlib.batch.runs import LocalEngine, Say, run_tasks
 from portraitlib.places import (
+    PACKAGE,
     cache_folder,
-    find_notebooks,
     notebook_address,
     project_folder,
     source_hash,
     weights_hash,
 )
 from portraitlib.portrait import write_whole
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, nearest
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
 
 # Where the address stands in a text; in Colab's links its owner and name alone.
@@ -124,6 +127,20 @@ def carry_ledger(project: Path, date: str) -> bool:
 # --- the outputs ---------------------------------------------------------------------------------
 
 
+def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
+    """The numbered notebooks of the project in order, or those of the given names.
+
+    Raises UsageError for a name that is not there, naming near ones.
+    """
+    folder = project_folder() / "notebooks"
+    known = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names] or list(known)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"no notebook {name!r}; {nearest(name, known)}")
+    return [known[name] for name in wanted]
+
+
 def refresh_notebooks(
     names: Sequence[str] = (), *, force: bool = False, say: Say = print
 ) -> list[Path]:
@@ -135,7 +152,7 @@ def refresh_notebooks(
     Returns the notebooks that were written. Raises UsageError for a name that is not there,
     NotebookFailed if a cell raises; then the notebook stays as it was.
     """
-    paths = find_notebooks(names).values()
+    paths = find_notebooks(names)
     for path in carry_address(project_folder()):
         say(f"{path.name}: now with the address in pyproject.toml")
     written = [path for path in paths if refresh(path, force, say)]
@@ -163,10 +180,51 @@ def refresh(path: Path, force: bool, say: Say) -> bool:
         say(f"{path.stem}: was edited while it ran; its outputs are not stored, run this again")
         return False
     fresh = nbformat.read(run.executed, as_version=4)
+    clean_notebook(fresh, store)
     source, weights = source_hash(fresh), weights_hash()
     fresh.metadata[STAMP] = {"address": run.address, "source": source, "weights": weights}
     write_whole(path, nbformat.writes(fresh).encode())
     return True
+
+
+def clean_notebook(notebook: Any, store: Path) -> None:
+    """Take out, in place, what belongs to one machine or one moment.
+
+    That is: widgets and their state (a static figure stands beside each), papermill's and the
+    editor's timestamps, and the machine's folders in what cells print. `store` holds the folder
+    that the notebook ran in.
+    """
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            for part in (output, output.get("data", {})):
+                for key in ("text", "text/plain", "text/html", "text/markdown"):
+                    if isinstance(part.get(key), str):
+                        part[key] = _without_folders(part[key], store)
+
+
+def _without_folders(text: str, store: Path) -> str:
+    """Text with this machine's folders shortened to what they are for."""
+    text = re.sub(re.escape(str(store)) + r"/\.[\w.-]+", ".", text)
+    short = {
+        PACKAGE.parent: ".",
+        Path(sys.prefix): "python",
+        Path(sys.base_prefix): "python",
+        Path.home(): "~",
+        Path(tempfile.gettempdir()): "temporary",
+    }
+    for folder in sorted(short, key=lambda folder: -len(str(folder))):
+        if len(folder.parts) > 1:  # never the root itself
+            text = text.replace(str(folder), short[folder])
+    return text
 
 
 def main() -> int:

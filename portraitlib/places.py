@@ -17,7 +17,7 @@ import platform
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from itertools import islice
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from portraitlib.portrait import write_whole
-from portraitlib.settings import UsageError, nearest
+from portraitlib.settings import UsageError
 
 PACKAGE = Path(__file__).parent
 # The libraries that decide pixels: another version of one makes another result.
@@ -122,25 +122,6 @@ def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any])
 def project_folder() -> Path:
     """The checkout that this library runs from, else the current folder."""
     return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
-
-
-def find_notebooks(names: Sequence[str] = ()) -> dict[str, Path]:
-    """The numbered notebooks of the project by their names in order, or those of the given names.
-
-    Raises UsageError for a name that is not there, naming near ones.
-    """
-    folder = project_folder() / "notebooks"
-    known = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    if not known:
-        raise UsageError(
-            f"{folder}: no notebooks here; run this in a checkout of the project, they are not "
-            "part of the installed package"
-        )
-    wanted = [Path(name).name.removesuffix(".ipynb") for name in names] or list(known)
-    for name in wanted:
-        if name not in known:
-            raise UsageError(f"no notebook {name!r}; {nearest(name, known)}")
-    return {name: known[name] for name in wanted}
 
 
 def home_folder() -> Path:

@@ -143,7 +143,7 @@ def test_outputs_are_whole_and_in_order(name):
 def test_outputs_hold_nothing_of_one_machine_or_moment(name):
     text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
     assert len(text.encode()) <= 1_000_000
-    assert notebook.WIDGET not in text and "widgets" not in read(name).metadata
+    assert refresh.WIDGET not in text and "widgets" not in read(name).metadata
     assert "papermill" not in read(name).metadata and "iopub" not in text
     found = [match.group() for out in outputs_text(name) for match in MACHINE_PATH.finditer(out)]
     assert not found

@@ -26,14 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from portraitlib.places import PACKAGE, notebook_address
+from portraitlib.places import notebook_address
 from portraitlib.portrait import check_writable, write_json, write_whole
 from portraitlib.settings import RANGES, UsageError, check_number, check_record, nearest
 
 EXECUTION = "execution.json"  # written last: where it is, the folder is whole
 PARTIAL = ".partial.ipynb"
 RESULTS = "results.json"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 DONE, MISTAKE, LOST, STOPPED = 0, 2, 75, 130  # what the process says by its exit code
 # Lists of values of one setting: the name of a list -> the setting.
 LISTS = {"step_counts": "num_inference_steps"} | {f"{name}s": name for name in RANGES}
@@ -260,7 +259,6 @@ def keep(run: Execution, executed: Any, working: Path) -> None:
     """Write the notebook and the record of a run, and give its folder its name."""
     import nbformat
 
-    clean_notebook(executed, working)
     (working / PARTIAL).unlink(missing_ok=True)
     write_whole(working / run.notebook.name, nbformat.writes(executed).encode("utf-8", "replace"))
     record = {name: getattr(run, name) for name in Record.__annotations__}
@@ -331,46 +329,6 @@ class _Lines(io.StringIO):
         if text.strip():
             print(text.strip("\r\n"), file=sys.stderr, flush=True)
         return len(text)
-
-
-def clean_notebook(notebook: Any, working: Path) -> None:
-    """Take out, in place, what belongs to one machine or one moment.
-
-    That is: widgets and their state (a static figure stands beside each), papermill's and the
-    editor's timestamps, and the machine's folders in what cells print. `working` is the folder
-    that the notebook ran in.
-    """
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    for cell in notebook.cells:
-        tags = cell.metadata.get("tags")
-        cell.metadata = {"tags": tags} if tags else {}
-        if cell.cell_type != "code":
-            continue
-        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-        for output in cell.outputs:
-            for part in (output, output.get("data", {})):
-                for key in ("text", "text/plain", "text/html", "text/markdown"):
-                    if isinstance(part.get(key), str):
-                        part[key] = _without_folders(part[key], working)
-
-
-def _without_folders(text: str, working: Path) -> str:
-    """Text with this machine's folders shortened to what they are for."""
-    short = {
-        working: ".",
-        PACKAGE.parent: ".",
-        Path(sys.prefix): "python",
-        Path(sys.base_prefix): "python",
-        Path.home(): "~",
-        Path(tempfile.gettempdir()): "temporary",
-    }
-    for folder in sorted(short, key=lambda folder: -len(str(folder))):
-        if len(folder.parts) > 1:  # never the root itself
-            text = text.replace(str(folder), short[folder])
-    return text
 
 
 if __name__ == "__main__":

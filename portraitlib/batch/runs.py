@@ -38,7 +38,7 @@ from portraitlib.batch.notebook import (
 )
 from portraitlib.batch.results import describe_run, shown, spent_on, write_report
 from portraitlib.cost import Budget, BudgetSpent, Cost, duration
-from portraitlib.places import PACKAGE, cache_folder, find_notebooks
+from portraitlib.places import PACKAGE, cache_folder, project_folder
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 
@@ -63,12 +63,13 @@ def demo(output: str | os.PathLike[str] = "runs/demo", *, say: Say = print) -> d
     """
     folder, store = Path(output).expanduser().absolute(), cache_folder("cache")
     check_writable(folder)
-    notebooks = find_notebooks()
-    settings_file = next(iter(notebooks.values())).with_name("demo.toml")
-    settings = tomllib.loads(settings_file.read_text(encoding="utf-8"))
+    series = project_folder() / "notebooks"
+    if not (series / "demo.toml").is_file():
+        raise UsageError(f"{series}: no notebooks here; run this in a checkout of the project")
+    settings = tomllib.loads((series / "demo.toml").read_text(encoding="utf-8"))
     tasks = [
-        make_task(path, {**settings.get(name, {}), "output_dir": name})
-        for name, path in notebooks.items()
+        make_task(path, {**settings.get(path.stem, {}), "output_dir": path.stem})
+        for path in sorted(series.glob("[0-9][0-9]_*.ipynb"))
     ]
     runs = list(run_tasks(tasks, store, LocalEngine(store), say=say).values())
     rows = []

@@ -39,7 +39,7 @@ def shown(tmp_path_factory, write_notebook):
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTRAITLIB_CACHE", str(folder / "store"))
-        patch.setattr(places, "project_folder", lambda: small_series(folder, write_notebook))
+        patch.setattr(runs, "project_folder", lambda: small_series(folder, write_notebook))
         report = runs.demo(folder / "demo", say=lines.append)
         again = runs.demo(folder / "demo", say=lines.append)
     return folder / "demo", report, again, lines
@@ -124,7 +124,7 @@ def test_a_demo_that_fails_shows_the_cell_and_keeps_the_notebook(
 ):
     small_series(tmp_path, write_notebook)
     write_notebook(tmp_path / "notebooks/02_bad.ipynb", "x = 1", "raise ValueError('too red')")
-    monkeypatch.setattr(places, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(runs, "project_folder", lambda: tmp_path)
     with pytest.raises(notebooks.NotebookFailed, match="02_bad, cell 4: ValueError: too red"):
         runs.demo(tmp_path / "demo", say=lambda line: None)
     assert "too red" in (tmp_path / "demo/02_bad.ipynb").read_text()
@@ -144,15 +144,6 @@ def test_the_address_follows_cells_and_parameters_but_not_outputs(tmp_path, writ
     assert first == places.notebook_address(node, {"seed": 1})
     node.cells[2].source += "\n"
     assert first != places.notebook_address(node, {"seed": 1})
-
-
-def test_widgets_do_not_stay_in_a_notebook(tmp_path):
-    view = nbformat.v4.new_output("display_data", {notebooks.WIDGET: {"model_id": "1"}})
-    figure = nbformat.v4.new_output("display_data", {"image/png": "", "text/plain": "<figure>"})
-    cell = nbformat.v4.new_code_cell("x", outputs=[view, figure])
-    node = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
-    notebooks.clean_notebook(node, tmp_path)
-    assert node.cells[0].outputs == [figure] and "widgets" not in node.metadata
 
 
 # --- what a notebook saves -----------------------------------------------------------------------

@@ -100,8 +100,7 @@ def test_refreshed_notebooks_hold_clean_outputs_and_then_stand(
     notebook = write_notebook(
         tmp_path / "notebooks/01_tiny.ipynb", "import os; print('in', os.getcwd())"
     )
-    for module in (places, refresh):
-        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(refresh, "project_folder", lambda: tmp_path)
     monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path / "store"))
     before = nbformat.read(notebook, as_version=4)
     assert refresh.refresh_notebooks(say=lambda line: None) == [notebook]
@@ -121,9 +120,17 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path, write_notebook, monkeyp
     (tmp_path / "notebooks").mkdir()
     notebook = write_notebook(tmp_path / "notebooks/01_tiny.ipynb", "raise ValueError('too red')")
     before = notebook.read_bytes()
-    for module in (places, refresh):
-        monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(refresh, "project_folder", lambda: tmp_path)
     monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path / "store"))
     with pytest.raises(NotebookFailed, match="01_tiny, cell 2: ValueError: too red"):
         refresh.refresh_notebooks(say=lambda line: None)
     assert notebook.read_bytes() == before
+
+
+def test_widgets_do_not_stay_in_a_notebook(tmp_path):
+    view = nbformat.v4.new_output("display_data", {refresh.WIDGET: {"model_id": "1"}})
+    figure = nbformat.v4.new_output("display_data", {"image/png": "", "text/plain": "<figure>"})
+    cell = nbformat.v4.new_code_cell("x", outputs=[view, figure])
+    node = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
+    refresh.clean_notebook(node, tmp_path)
+    assert node.cells[0].outputs == [figure] and "widgets" not in node.metadata
