@@ -56,28 +56,30 @@ def test_dimples_are_dents_beside_the_mouth():
     assert dent[0] < -0.001 and dent[2] < -0.001
 
 
-class TestClothes:
-    @pytest.fixture(scope="class")
-    def clothes(self):
-        pytest.importorskip("meshoptimizer", reason="heads are read with it")
-        from recipes.mini.world import clothes
+@pytest.fixture(scope="module")
+def clothes():
+    pytest.importorskip("meshoptimizer", reason="heads are read with it")
+    from recipes.mini.world import clothes
 
-        return clothes
+    return clothes
 
-    def test_the_same_seed_wears_the_same(self, clothes):
-        look = Look(clothing="t-shirt")
-        assert clothes.garment(5, look, "M") == clothes.garment(5, look, "M")
-        others = {clothes.garment(5, look, "M", wear=k).colors for k in range(4)}
-        assert len(others) > 1
 
-    @pytest.mark.parametrize(
-        ("word", "kind"),
-        [("suit", "suit"), ("doctor's coat", "coat"), ("uniform", "uniform"), ("t-shirt", "shirt")],
-    )
-    def test_words_are_cuts(self, clothes, word, kind):
-        assert clothes.garment(1, Look(clothing=word), "M").kind == kind
+def test_the_same_seed_wears_the_same(clothes):
+    look = Look(clothing="t-shirt")
+    assert clothes.garment(5, look, "M") == clothes.garment(5, look, "M")
+    others = {clothes.garment(5, look, "M", wear=k).colors for k in range(4)}
+    assert len(others) > 1
 
-    def test_necklines_end_below_the_throat(self, clothes):
-        throat, chest = np.array([[0, -0.10, 0.04]]), np.array([[0, -0.30, 0.09]])
-        for neck in clothes.NECKS:
-            assert clothes.neckline(throat, neck) > 0 > clothes.neckline(chest, neck)
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("suit", "suit"), ("doctor's coat", "coat"), ("uniform", "uniform"), ("t-shirt", "shirt")],
+)
+def test_words_are_cuts(clothes, word, kind):
+    assert clothes.garment(1, Look(clothing=word), "M").kind == kind
+
+
+def test_necklines_end_below_the_throat(clothes):
+    throat, chest = np.array([[0, -0.10, 0.04]]), np.array([[0, -0.30, 0.09]])
+    for neck in clothes.NECKS:
+        assert clothes.neckline(throat, neck) > 0 > clothes.neckline(chest, neck)

@@ -159,7 +159,7 @@ def paint(
     """
     of = cut(worn.kind, worn.sex)
     color = of.color.astype(np.float32)
-    relief = _relief(worn.kind, worn.sex, worn.fleece).copy()
+    relief = _relief(worn.kind, worn.sex, worn.fleece).astype(np.float32)
     if worn.neck:
         outside = bare(of.rest, worn)
         there = smooth(0.5 - outside / 0.0025)
@@ -276,7 +276,7 @@ def _dyed(of: Cut, worn: Garment) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _relief(kind: str, sex: str, fleece: bool) -> np.ndarray:
-    """The relief of a cut, (1024, 1024, 3) float32: fleece has soft folds and a nap."""
+    """The relief of a cut, (1024, 1024, 3) uint8: fleece has soft folds and a nap."""
     of = cut(kind, sex)
     relief = of.relief.astype(np.float32)
     relief[..., :2] += (0.35 if not fleece else 0.65) * (128 - relief[..., :2])
@@ -291,4 +291,4 @@ def _relief(kind: str, sex: str, fleece: bool) -> np.ndarray:
         inside = cv2.erode(inside.reshape(TEXTURE_PX, TEXTURE_PX), np.ones((5, 5)))
         relief[..., 0] -= 127 * 0.55 * np.clip(slope_x, -1, 1) * inside
         relief[..., 1] += 127 * 0.55 * np.clip(slope_y, -1, 1) * inside
-    return relief
+    return np.clip(relief, 0, 255).astype(np.uint8)
