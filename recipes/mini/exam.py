@@ -127,16 +127,14 @@ def variety(
     """How far the people in pictures of `VARIETY_PROMPT` spread, beside the world's own.
 
     For each number of a person that the reader can read in this style: the standard deviation in
-    the pictures over that in drawn portraits. `mean` is the mean of the ratios.
+    the pictures over that in drawn portraits. `mean` is the mean of the ratios; None where too few
+    portraits were drawn so, or the reader reads no number well enough.
     """
     r2 = notes["exam"]["numbers_r2"][STYLES[0]]
     readable = [i for i, name in enumerate(PERSON_NUMBERS) if r2[name] >= READABLE_R2]
     rows, weights = drawn_so(drawn, VARIETY_PROMPT)
     if len(rows) < 2 or not readable:
-        raise ValueError(
-            f"variety: got {len(rows)} drawn portraits of {VARIETY_PROMPT!r} and {len(readable)} "
-            "readable numbers, expected two and one; try a larger held-out set"
-        )
+        return {"mean": None, "beside": len(rows), "readable": len(readable)}
     beside = spread(read(reader, drawn.images[rows]).numbers[:, readable], weights)
     people = read(reader, images).numbers[:, readable]
     ratios = spread(people) / beside
@@ -223,7 +221,7 @@ def summary(figures: dict[str, Any]) -> str:
     lines = [
         f"coherence  {percent(figures['coherence'])}  {figures['coherence']['faults']}",
         f"obedience  {percent(obeyed['all'])}; of drawn portraits {percent(drawn['all'])}",
-        f"variety  {varied['mean']:.2f}, {varied['interval']} of {varied['count']}",
+        "variety  " + ", ".join(f"{k} {varied[k]}" for k in varied if k != "numbers"),
     ]
     for what in ("worst_word", "worst_group", "worst_style"):
         row = obeyed[what]
