@@ -47,11 +47,11 @@ def digest(content: Any) -> str:
 @cache
 def folder_hash(folder: Path, *endings: str) -> str:
     """Hash of the names and bytes of the files under `folder` that end so."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix in endings)
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix in endings)
     return digest(
         {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in found
+            for path in paths
         }
     )
 
@@ -91,15 +91,15 @@ def source_hash(notebook: Mapping[str, Any]) -> str:
 
 def named_files(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Parameter -> hash of names, sizes and dates of the files that it names by a whole path."""
-    found = {}
+    hashes = {}
     for name, value in parameters.items():
         if not isinstance(value, str) or not os.path.isabs(value) or not os.path.exists(value):
             continue
         path = Path(value)
         files = sorted(islice(path.rglob("*"), MOST_FILES)) if path.is_dir() else [path]
         stats = [(str(file), file.stat()) for file in files if file.is_file()]
-        found[name] = digest([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
-    return found
+        hashes[name] = digest([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
+    return hashes
 
 
 def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:

@@ -270,25 +270,26 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     sampler = SAMPLER_NAMES.get(str(scheduler), str(scheduler).removesuffix("Scheduler"))
     guidance_scale, strength = recipe.get("guidance_scale"), recipe.get("strength")
     library = versions.get("portraitlib")
-    adapters = [(_adapter_name(each), each) for each in recipe.get("adapter") or ()]
-    loras = [(name, each) for name, each in adapters if each.get("kind") != "full"]
-    hashes = ", ".join(f"{name}: {each['hash'][:12]}" for name, each in loras)
-    tuned = [
-        f" + {each['scale']:g} {name}" for name, each in adapters if each.get("kind") == "full"
-    ]
+    loras, tuned = [], ""
+    for entry in recipe.get("adapter") or ():
+        if entry.get("kind") == "full":
+            tuned += f" + {entry['scale']:g} {_adapter_name(entry)}"
+        else:
+            loras.append((_adapter_name(entry), entry))
+    hashes = ", ".join(f"{name}: {entry['hash'][:12]}" for name, entry in loras)
     settings = {
         "Steps": recipe.get("num_inference_steps"),
         "Sampler": scheduler and sampler,
         "CFG scale": None if guidance_scale is None else f"{guidance_scale:g}",
         "Seed": recipe.get("seed"),
         "Size": size_px and f"{size_px}x{size_px}",
-        "Model": recipe.get("model") and recipe["model"] + "".join(tuned),
+        "Model": recipe.get("model") and recipe["model"] + tuned,
         "Denoising strength": None if strength is None else f"{strength:g}",
         **_control_lines(recipe),
         "Lora hashes": hashes or None,
         "Version": library and f"portraitlib {library}",
     }
-    tags = [f"<lora:{name}:{each['scale']:g}>" for name, each in loras]
+    tags = [f"<lora:{name}:{entry['scale']:g}>" for name, entry in loras]
     lines = [_plain_prompt(" ".join([recipe.get("prompt", ""), *tags]))]
     if recipe.get("negative_prompt"):
         lines.append("Negative prompt: " + _plain_prompt(recipe["negative_prompt"]))
@@ -308,8 +309,12 @@ def _adapter_name(entry: dict[str, Any]) -> str:
 def _control_lines(recipe: dict[str, Any]) -> dict[str, str]:
     """One entry "ControlNet N" for each condition, as the web UI's extension writes them."""
     names = (
-        *("condition", "controlnet", "controlnet_conditioning_scale"),
-        *("control_guidance_start", "control_guidance_end", "guess_mode"),
+        "condition",
+        "controlnet",
+        "controlnet_conditioning_scale",
+        "control_guidance_start",
+        "control_guidance_end",
+        "guess_mode",
     )
     if not set(names) <= set(recipe):
         return {}
@@ -328,8 +333,8 @@ def _control_lines(recipe: dict[str, Any]) -> dict[str, str]:
             "Guidance End": f"{end:g}",
             "Control Mode": "ControlNet is more important" if guess else "Balanced",
         }
-        told = ", ".join(f"{name}: {value}" for name, value in entries.items() if value is not None)
-        lines[f"ControlNet {index}"] = told
+        named = [f"{name}: {value}" for name, value in entries.items() if value is not None]
+        lines[f"ControlNet {index}"] = ", ".join(named)
     return lines
 
 

@@ -192,10 +192,8 @@ class Sampling:
 # of what the embedded model draws with; SDXL's faces are learnt in the attention.
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = (*ATTENTION, "ff.net.0.proj", "ff.net.2")
-CONVOLUTIONS = (
-    *FEED_FORWARD,
-    *("proj_in", "proj_out", "conv1", "conv2", "conv_shortcut", "time_emb_proj"),
-)
+PROJECTIONS = ("proj_in", "proj_out", "conv1", "conv2", "conv_shortcut", "time_emb_proj")
+CONVOLUTIONS = (*FEED_FORWARD, *PROJECTIONS)
 LAYERS = {"attention": ATTENTION, "feed_forward": FEED_FORWARD, "convolutions": CONVOLUTIONS}
 # Settings of DreamBooth that are one of a few words.
 CHOICES = {
@@ -277,8 +275,8 @@ class DreamBooth:
     save_every_steps: int = 100
 
     def __post_init__(self) -> None:
-        optional = {each.name for each in fields(self) if each.default is None}
-        for name in (each.name for each in fields(self)):
+        optional = {field.name for field in fields(self) if field.default is None}
+        for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if value is None and name in optional:
                 continue

@@ -32,10 +32,7 @@ DESCENT_PX = 4  # of which this much lies below the letters' baseline
 LETTER_PX = 7.0  # mean width of a letter of label text
 ROW_LABEL_PX = (48, 190)  # narrowest and widest column of row labels
 JPEG_QUALITY = 80
-COLOURS = (
-    *("#2f6f9f", "#d1495b", "#5b8c5a", "#b07d2b", "#7a5c99"),
-    *("#3a9d9d", "#c26b9b", "#555555"),
-)
+COLOURS = ["#2f6f9f", "#d1495b", "#5b8c5a", "#b07d2b", "#7a5c99", "#3a9d9d", "#c26b9b", "#555555"]
 INK, FAINT, PAPER, EMPTY = "#2b2b2b", "#777777", "#ffffff", "#f1efec"
 
 

@@ -92,17 +92,17 @@ def read_edges(edges: Any, size: tuple[int, int]) -> np.ndarray:
     return values != 0
 
 
-def edge_agreement(found: np.ndarray, wanted: np.ndarray, tolerance_px: float) -> dict[str, Any]:
+def edge_agreement(drawn: np.ndarray, wanted: np.ndarray, tolerance_px: float) -> dict[str, Any]:
     """Precision, recall and F1 of edges against wanted ones, each within `tolerance_px`.
 
-    found, wanted: (height, width) bool. Precision is the share of the found edge pixels that have
-    a wanted one near, recall the share of the wanted ones that have a found one near. Without a
-    found edge precision is None and F1 is 0.
+    drawn, wanted: (height, width) bool. Precision is the share of the drawn edge pixels that have
+    a wanted one near, recall the share of the wanted ones that have a drawn one near. Without a
+    drawn edge precision is None and F1 is 0.
     """
-    if not found.any() or not wanted.any():
+    if not drawn.any() or not wanted.any():
         return {"edge_precision": None, "edge_recall": 0.0, "edge_f1": 0.0}
-    precision = float((_distance_px(wanted)[found] <= tolerance_px).mean())
-    recall = float((_distance_px(found)[wanted] <= tolerance_px).mean())
+    precision = float((_distance_px(wanted)[drawn] <= tolerance_px).mean())
+    recall = float((_distance_px(drawn)[wanted] <= tolerance_px).mean())
     both = precision + recall
     f1 = 2 * precision * recall / both if both else 0.0
     return {"edge_precision": precision, "edge_recall": recall, "edge_f1": f1}

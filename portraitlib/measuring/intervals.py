@@ -106,8 +106,8 @@ def _energy(
             np.einsum("ri,rj,ij->r", weights, held, np.where(known, across, 0), optimize=True)
             / counted
         )
-        own = _pair_mean(other, held)
-        return (2 * between - _pair_mean(one, weights) - own) / own
+        within = _pair_mean(other, held)
+        return (2 * between - _pair_mean(one, weights) - within) / within
 
 
 def drift(
