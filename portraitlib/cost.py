@@ -167,8 +167,8 @@ def money(dollars: float | None) -> str:
     """Dollars in words; small sums keep two digits that say something."""
     if dollars is None:
         return "rate unknown"
-    if dollars == 0:
-        return "$0"
+    if dollars < 0.0001:
+        return "less than $0.0001" if dollars else "$0"
     return f"${dollars:.2f}" if dollars >= 0.1 else f"${dollars:.2g}"
 
 
