@@ -23,18 +23,7 @@ PARAMETERS_KEY = "parameters"  # PNG text chunk that AUTOMATIC1111 and many tool
 XMP_KEY = "XML:com.adobe.xmp"  # PNG text chunk that photo programs and platforms read
 
 # The mark "made by a trained model": https://cv.iptc.org/newscodes/digitalsourcetype/
-AI_MADE_XMP = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about=""'
-    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
-    "<Iptc4xmpExt:DigitalSourceType>"
-    "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-    "</Iptc4xmpExt:DigitalSourceType>"
-    "</rdf:Description></rdf:RDF></x:xmpmeta>"
-    '<?xpacket end="w"?>'
-)
+MADE_BY_AI = Path(__file__).with_name("made_by_ai.xmp")
 
 # What AUTOMATIC1111 calls the samplers of diffusers.
 SAMPLER_NAMES = {
@@ -166,7 +155,7 @@ class Portrait:
         texts.add_text(RECIPE_KEY, json.dumps(self.recipe))
         if "prompt" in self.recipe:
             texts.add_text(PARAMETERS_KEY, parameters_text(self.recipe))
-        texts.add_itxt(XMP_KEY, AI_MADE_XMP)
+        texts.add_itxt(XMP_KEY, MADE_BY_AI.read_text(encoding="utf-8"))
         buffer = io.BytesIO()
         self.image.save(buffer, format="PNG", pnginfo=texts)
         return buffer.getvalue()

@@ -70,14 +70,16 @@ def test_the_wheel_carries_the_weights_and_every_module(wheel):
     assert any(name.endswith(".safetensors") for name in carried)
     kept = (
         "py.typed",
+        "*.xmp",
         "batch/page.*",
+        "measuring/*.toml",
         "photos/faces/strangers*",
         "mini/*.npz",
         "mini/subject/*.png",
     )
     found = [path for name in kept for path in (ROOT / "portraitlib").glob(name)]
     data = {path.relative_to(ROOT).as_posix() for path in found}
-    assert len(data) >= 4 + 2 + 2 + 18
+    assert len(data) >= 6 + 2 + 2 + 18
     assert carried | modules | data <= wheel
     assert not {
         name for name in wheel if name.startswith(("tests", "notebooks", "runs", "recipes"))

@@ -11,7 +11,6 @@ ends, and its kernel with it, when stdin does: a batch that is killed leaves not
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -281,20 +280,14 @@ def _children_peak_gb() -> float | None:
 def _run_cells(task: Task, working: Path, progress: bool) -> tuple[Any, str | None]:
     """The executed notebook, and in one line why a cell raised; None if none did.
 
-    The kernel is one of this very environment; cells are counted on stderr.
+    The kernel is one of this very environment; a terminal sees them counted.
     """
     import nbformat
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    name, terminal = task.notebook.stem, sys.stderr.isatty()
-    bar = {
-        "desc": name,
-        "bar_format": "  {desc}: cell {n_fmt} of {total_fmt}, {elapsed}",
-        "file": sys.stderr if terminal else _Lines(),
-        "mininterval": 0.2 if terminal else 10.0,
-        "miniters": 1,
-    }
+    name = task.notebook.stem
+    bar = {"desc": name, "bar_format": "  {desc}: cell {n_fmt} of {total_fmt}, {elapsed}"}
     try:
         executed = import_papermill().execute_notebook(
             nbformat.reads(task.text, as_version=4),
@@ -303,7 +296,7 @@ def _run_cells(task: Task, working: Path, progress: bool) -> tuple[Any, str | No
             task.parameters or None,
             kernel_name="python3",
             cwd=str(working),
-            progress_bar=bar if progress else False,
+            progress_bar=bar if progress and sys.stderr.isatty() else False,
             extra_arguments=["--log-level=50"],  # what matters comes with the cells
         )
         return executed, None
@@ -320,15 +313,6 @@ def _run_cells(task: Task, working: Path, progress: bool) -> tuple[Any, str | No
 
 def _one_line(problem: object) -> str:
     return " ".join((str(problem).splitlines() or [""])[0].split())[:500]
-
-
-class _Lines(io.StringIO):
-    """Where progress goes that no terminal shows: a line each time, nothing overwritten."""
-
-    def write(self, text: str) -> int:
-        if text.strip():
-            print(text.strip("\r\n"), file=sys.stderr, flush=True)
-        return len(text)
 
 
 if __name__ == "__main__":

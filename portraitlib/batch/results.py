@@ -217,13 +217,7 @@ def run_cost(run: Execution, device: str | None = None) -> Cost:
 def spent_on(runs: Iterable[Execution], device: str | None) -> Cost:
     """What the new ones of some runs cost in all."""
     costs = [run_cost(run, device) for run in runs if not run.reused]
-    # One that drew nothing ran on the device of the others.
-    usual = next((cost.device for cost in costs if cost.device != UNKNOWN), device or UNKNOWN)
-    costs = [
-        cost_of(cost.seconds, usual, cost.peak_memory_gb) if cost.device == UNKNOWN else cost
-        for cost in costs
-    ]
-    return sum(costs[1:], costs[0]) if costs else cost_of(0.0, usual)
+    return sum(costs[1:], costs[0]) if costs else cost_of(0.0, device or UNKNOWN)
 
 
 def opening_words(notebook: Mapping[str, Any]) -> tuple[str, str]:
