@@ -176,7 +176,7 @@ def test_the_demo_knows_the_notebook_and_its_parameters(name):
 def test_the_series_runs_from_top_to_bottom(tmp_path):
     if not NOTEBOOKS:
         pytest.skip("no notebooks yet")
-    report = runs.demo(tmp_path / "demo")
+    report = runs.demo(tmp_path / "demo", jobs=2)
     assert [row["notebook"] for row in report["notebooks"]] == NOTEBOOKS
     for row in report["notebooks"]:
         assert row["pictures"] > 0 and row["figures"], row["notebook"]

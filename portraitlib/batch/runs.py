@@ -50,13 +50,15 @@ STOP_S = 30.0  # a worker that has not ended by itself in that time is killed
 # --- the demo ------------------------------------------------------------------------------------
 
 
-def demo(output: str | os.PathLike[str] = "runs/demo", *, say: Say = print) -> dict[str, Any]:
+def demo(
+    output: str | os.PathLike[str] = "runs/demo", *, jobs: int = 1, say: Say = print
+) -> dict[str, Any]:
     """Run every notebook of the series with the small settings of `notebooks/demo.toml`.
 
     output: gets the executed notebooks, a folder of portraits (PNG) beside each, `index.html`
         (a page that opens from the disk) and `report.json`, which is also returned: for each
         notebook the seconds, the number of pictures and the figures measured.
-    What has not changed since an earlier demo is not run again.
+    jobs: notebooks at a time. What has not changed since an earlier demo is not run again.
 
     Raises UsageError if `output` cannot be written to or a parameter does not exist, and
     NotebookFailed if a cell raises; the other notebooks are run nevertheless.
@@ -71,7 +73,7 @@ def demo(output: str | os.PathLike[str] = "runs/demo", *, say: Say = print) -> d
         make_task(path, {**settings.get(path.stem, {}), "output_dir": path.stem})
         for path in sorted(series.glob("[0-9][0-9]_*.ipynb"))
     ]
-    runs = list(run_tasks(tasks, store, LocalEngine(store), say=say).values())
+    runs = list(run_tasks(tasks, store, LocalEngine(store, jobs), say=say).values())
     rows = []
     for run in runs:
         write_whole(folder / run.notebook.name, run.executed.read_bytes())
