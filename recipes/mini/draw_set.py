@@ -23,7 +23,7 @@ from .world.render import Renderer
 from .world.shots import random_shot
 from .world.words import WEIGHTS, Look, random_look
 
-PEOPLE = 32  # of a shard
+PEOPLE = 32  # of a shard, unless told otherwise
 # The pictures of a person: renders, and the styles that each of them is given.
 STILL = ("photorealistic", "pencil sketch", "comic book", "pixel art", "oil painting")
 SHARES = np.array([0.30, 0.16, 0.17, 0.17, 0.20])
@@ -68,10 +68,10 @@ def _mood(style: str, rng: np.random.Generator) -> str:
     return "none" if mood == "impressionist" or style == "pencil sketch" else mood
 
 
-def draw_shard(folder: Path, number: int, first: int, renderer: Renderer) -> None:
+def draw_shard(folder: Path, number: int, seeds: range, renderer: Renderer) -> None:
     """Draw a shard of a set and put it in its place when it is whole."""
     images, parts, depth, landmarks, meta = [], [], [], [], []
-    for seed in range(first + number * PEOPLE, first + (number + 1) * PEOPLE):
+    for seed in seeds:
         for portrait, look, person in draw_person(renderer, seed):
             images.append(portrait.image)
             parts.append(portrait.parts)
@@ -92,10 +92,11 @@ def draw_shard(folder: Path, number: int, first: int, renderer: Renderer) -> Non
 _RENDERER: Renderer | None = None  # one a process
 
 
-def _draw_shard(folder: Path, number: int, first: int) -> int:
+def _draw_shard(folder: Path, number: int, first: int, people: int) -> int:
     global _RENDERER
     _RENDERER = _RENDERER or Renderer()
-    draw_shard(folder, number, first, _RENDERER)
+    seeds = range(first + number * people, first + (number + 1) * people)
+    draw_shard(folder, number, seeds, _RENDERER)
     return number
 
 
@@ -103,8 +104,9 @@ def main() -> None:
     """Draw the shards of a set that are not there yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--shards", type=int, default=100, help="of 256 pictures each")
+    parser.add_argument("--shards", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first number that is wanted")
+    parser.add_argument("--people", type=int, default=PEOPLE, help="of a shard, 8 pictures each")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--held-out", action="store_true", help="people that nothing is trained on")
     given = parser.parse_args()
@@ -116,9 +118,9 @@ def main() -> None:
     first = HELD_OUT if given.held_out else 0
     started = time.monotonic()
     with ProcessPoolExecutor(given.jobs) as pool:
-        waiting = [pool.submit(_draw_shard, given.folder, n, first) for n in missing]
+        waiting = [pool.submit(_draw_shard, given.folder, n, first, given.people) for n in missing]
         for done, future in enumerate(as_completed(waiting), 1):
-            rate = done * PEOPLE * 8 / (time.monotonic() - started) * 3600
+            rate = done * given.people * 8 / (time.monotonic() - started) * 3600
             print(
                 f"shard {future.result():05d}: {done} of {len(missing)}, {rate:,.0f} an hour",
                 flush=True,

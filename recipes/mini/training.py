@@ -152,7 +152,9 @@ def load_state(
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
     module.load_state_dict(part("module."))
-    average.weights, average.steps = part("average."), note["average_steps"]
+    places = {k: v.device for k, v in module.state_dict().items()}
+    average.weights = {k: v.to(places[k]) for k, v in part("average.").items()}
+    average.steps = note["average_steps"]
     entries: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in part("optimizer.").items():
         index, name = key.split(".", 1)
@@ -192,6 +194,8 @@ class Run:
     bfloat16: bool = True
     average: float = 0.999
     steps: int = 10**9
+    device: str = "cpu"
+    say_s: float = SAY_S
 
     def rate_at(self, step: int, elapsed_s: float) -> float:
         up = min(1.0, (step + 1) / 100)
@@ -222,6 +226,7 @@ def train(
     average = Average(module, run.average)
     note = load_state(run.folder, module, average, optimizer)
     log = Log(run.folder.name, note.get("step", 0), note.get("samples", 0), note.get("curve", []))
+    log.say_s = run.say_s
     stop = _stop_on_signal()
     began = time.monotonic()
     saved = drawn = began
@@ -230,7 +235,7 @@ def train(
         for group in optimizer.param_groups:
             scale = group.get("rate_scale", 1.0)
             group["lr"] = scale * run.rate_at(log.step, time.monotonic() - began)
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16):
+        with torch.autocast(run.device, torch.bfloat16, enabled=run.bfloat16):
             loss, samples, figures = losses(log.step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -274,6 +279,7 @@ class Log:
     step: int
     samples: int
     curve: list[dict[str, float]]
+    say_s: float = SAY_S
     _seen: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     _samples: int = 0
     _since: float = field(default_factory=time.monotonic)
@@ -284,7 +290,7 @@ class Log:
         for key, value in figures.items():  # not every step has every figure
             self._seen.setdefault(key, []).append(value.detach().float())
         passed = time.monotonic() - self._since
-        if passed < SAY_S:
+        if passed < self.say_s:
             return
         means = {k: round(float(torch.stack(v).mean()), 4) for k, v in self._seen.items()}
         said = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
@@ -315,5 +321,6 @@ def options_of(stage: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=30.0, help="how long to train")
     parser.add_argument("--settle", action="store_true", help="let the rate sink to the end")
     parser.add_argument("--threads", type=int, default=1, help="of the processor")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 (see `lscpu`)")
     return parser
