@@ -26,6 +26,10 @@ def aged(points: np.ndarray, at: dict[str, np.ndarray], look: Look) -> np.ndarra
         moved += _child(points, at)
     elif look.age == "old":
         moved += _old(points, at)
+    elif look.age == "young":
+        moved += _young(points, at, soft=0.6 if look.who == "man" else 1.0)
+    else:
+        moved += _adult(points, at, heavy=1.0 if look.who == "man" else 0.6)
     if look.dimples == "yes":
         for side, sign in (("left", 1), ("right", -1)):
             spot = at[f"mouth_{side}"] + (0.015 * sign, 0.003, -0.010)
@@ -76,6 +80,60 @@ def _child(points: np.ndarray, at: dict[str, np.ndarray]) -> np.ndarray:
     neck = _smooth((-0.045 - y) / 0.05) * _smooth((0.06 - z) / 0.03)
     d[:, 0] -= 0.22 * neck * x
     d[:, 2] -= 0.20 * neck * (z + 0.03)
+    return d
+
+
+def _young(points: np.ndarray, at: dict[str, np.ndarray], soft: float) -> np.ndarray:
+    """About twenty: full cheeks and lips, larger eyes, no ridge, a soft jaw (`soft`, 0..1)."""
+    x, y, z = points.T
+    d = np.zeros_like(points)
+    mouth, nose, chin = at["mouth"], at["nose"], at["chin"]
+    for side, sign in (("left", 1), ("right", -1)):
+        cheek = at[f"cheek_{side}"] + (-0.002 * sign, -0.006, 0.002)
+        d += _bump(points, cheek, (0.022, 0.022, 0.03))[:, None] * (0.0016 * sign, 0, 0.0040)
+        eye = at[f"eye_{side}"]
+        about = _bump(points, eye + (0, 0, 0.008), (0.024, 0.019, 0.03))[:, None]
+        d += about * 0.085 * (points - eye) * (1, 1.25, 0.5)
+        brow = _bump(points, at[f"brow_{side}"], (0.03, 0.012, 0.02))
+        d += brow[:, None] * (0, 0.0012, -0.0022)
+    jaw = _smooth((mouth[1] + 0.005 - y) / 0.04) * _smooth((z + 0.03) / 0.06)
+    jaw = jaw * _smooth((y - chin[1] + 0.05) / 0.04)
+    d[:, 0] -= 0.075 * soft * x * jaw
+    d[:, 1] += 0.004 * soft * _bump(points, chin, (0.035, 0.025, 0.04))
+    lips = _bump(points, mouth, (0.024, 0.010, 0.02))
+    d[:, 1] += (0.10 + 0.10 * soft) * lips * (y - mouth[1])
+    d[:, 2] += 0.0014 * lips
+    about = _bump(points, nose, (0.019, 0.019, 0.026))
+    d[:, 0] -= 0.08 * about * x
+    d[:, 1] += 0.0010 * about
+    return d
+
+
+def _adult(points: np.ndarray, at: dict[str, np.ndarray], heavy: float) -> np.ndarray:
+    """About forty: leaner cheeks, folds and bags begin, ridge and jaw stand out (`heavy`, 0..1)."""
+    x, y, z = points.T
+    d = np.zeros_like(points)
+    mouth, chin = at["mouth"], at["chin"]
+    for side, sign in (("left", 1), ("right", -1)):
+        cheek, corner, eye = at[f"cheek_{side}"], at[f"mouth_{side}"], at[f"eye_{side}"]
+        hollow = _bump(points, cheek + (0.008 * sign, -0.012, -0.006), (0.016, 0.018, 0.03))
+        d -= hollow[:, None] * (0.0022 * sign, 0, 0.0020)
+        fold = _bump(points, corner + (0.010 * sign, 0.012, -0.004), (0.011, 0.013, 0.02))
+        d += fold[:, None] * (0.0010 * sign, -0.0012, 0.0016)
+        jowl = _bump(points, corner + (0.014 * sign, -0.030, -0.022), (0.016, 0.014, 0.022))
+        d += jowl[:, None] * (0.0022 * sign, -0.0018, 0.0010)
+        bag = _bump(points, eye + (0.002 * sign, -0.016, 0.010), (0.013, 0.0055, 0.02))
+        d += bag[:, None] * (0, -0.0004, 0.0014)
+        lid = _bump(points, eye + (0.012 * sign, 0.010, 0.006), (0.011, 0.006, 0.02))
+        d[:, 1] -= 0.0010 * lid
+        brow = _bump(points, at[f"brow_{side}"], (0.03, 0.011, 0.02))
+        d += brow[:, None] * (0, -0.0010, 0.0022 * heavy)
+    jaw = _smooth((mouth[1] - 0.005 - y) / 0.03) * _smooth((z + 0.03) / 0.06)
+    jaw = jaw * _smooth((y - chin[1] + 0.05) / 0.04)
+    d[:, 0] += 0.045 * heavy * x * jaw
+    lips = _bump(points, mouth, (0.024, 0.009, 0.02))
+    d[:, 1] -= 0.14 * lips * (y - mouth[1])
+    d[:, 2] -= 0.0010 * lips
     return d
 
 

@@ -74,10 +74,10 @@ def marked(relative: np.ndarray, person: Person, look: Look) -> tuple[np.ndarray
     child = look.who in CHILDREN
     female = look.who in ("woman", "girl")
     keep = np.full_like(
-        height, 0.4 if child else {"young": 0.75, "adult": 1.0, "old": 1.25}[look.age]
+        height, 0.4 if child else {"young": 0.55, "adult": 1.1, "old": 1.25}[look.age]
     )
-    if child or (look.age == "young" and female):
-        _clear(relative, m, 0.85 if child else 0.3)
+    if child or look.age == "young":
+        _clear(relative, m, 0.85 if child else 0.6 if female else 0.5)
     _complexion(relative, m, look, rng)
     if not child and not female:
         _stubble(relative, m, look, rng)
@@ -91,6 +91,8 @@ def marked(relative: np.ndarray, person: Person, look: Look) -> tuple[np.ndarray
             _freckle(relative, m, rng)
     if look.age == "old" and not child:
         _wither(relative, height, m, look, rng)
+    if look.age == "adult" and not child:
+        _mature(relative, height, m, look)
     if look.dimples == "yes":
         _dimple(relative, height, m, 1.0 if look.expression == "smiling" else 0.55)
     if look.pimple == "yes":
@@ -124,11 +126,15 @@ def _clear(relative: np.ndarray, m: dict, share: float) -> None:
 def _complexion(relative: np.ndarray, m: dict, look: Look, rng: np.random.Generator) -> None:
     """Red where blood is near, yellow on the forehead, darker about the eyes, mottled."""
     pale = {"light": 1.0, "tan": 0.8, "indian": 0.55, "dark": 0.4}[look.skin]
-    flush = pale * rng.uniform(0.25, 1.2) * (1.25 if look.who in CHILDREN else 1)
+    child = look.who in CHILDREN
+    fresh = {"young": 1.5, "adult": 0.7, "old": 1.0}[look.age]
+    flush = pale * rng.uniform(0.25, 1.2) * (1.25 if child else fresh)
     _tint(relative, flush * np.clip(m["flush"], 0, 1), (1.03, 0.84, 0.84))
+    if not child:
+        relative *= np.float32({"young": 1.05, "adult": 0.97, "old": 1.0}[look.age])
     _tint(relative, m["forehead"], (1.0, 0.985, 0.93))
-    tired = {"young": 0.35, "adult": 0.75, "old": 1.3}[look.age] * rng.uniform(0.4, 1.1)
-    tired *= 0.3 if look.who in CHILDREN else 1
+    tired = {"young": 0.15, "adult": 1.0, "old": 1.3}[look.age] * rng.uniform(0.4, 1.1)
+    tired *= 0.3 if child else 1
     _tint(relative, tired * m["below_eyes"], (0.86, 0.80, 0.82))
     _tint(relative, 0.8 * np.clip(m["sockets"], 0, 1), (0.80, 0.74, 0.72))
     mottle = 1 + 0.035 * m["coarse"] + 0.025 * m["fine"]
@@ -230,6 +236,45 @@ def _wither(
     _tint(relative, 0.75 * spots * where, (0.80, 0.68, 0.56))
 
 
+def _mature(relative: np.ndarray, height: np.ndarray, m: dict, look: Look) -> None:
+    """Forty years: faint lines on the forehead, folds beside the mouth, bags, coarser skin."""
+    sharp, wide = _first_lines()
+    deep = 1.0 if look.who == "man" else 0.75
+    height -= deep * (2.4 * sharp + 6.0 * wide)
+    height += (
+        0.4 * deep * (0.55 * m["fine"] + 0.45 * m["freckles"]) * np.clip(1.2 - m["lips"], 0, 1)
+    )
+    dark = (0.56, 0.45, 0.42) if look.skin in ("light", "tan") else (0.48, 0.43, 0.42)
+    _tint(relative, np.clip(deep * (0.8 * sharp + 0.62 * wide), 0, 1), dark)
+    grey = relative.mean(-1, keepdims=True)
+    relative += 0.07 * (grey - relative)
+
+
+@lru_cache(maxsize=1)
+def _first_lines() -> tuple[np.ndarray, np.ndarray]:
+    """The lines of a face of forty: thin ones, broad folds, each (h, w) 0..1, softened."""
+    fold = ((0.042, 0.286), (0.060, 0.309), (0.075, 0.336), (0.080, 0.358))
+    bag = ((0.042, 0.227), (0.058, 0.242), (0.080, 0.241), (0.100, 0.228))
+    sharp, wide = [(fold, 2, 0.75), (bag, 1, 0.55)], [(fold, 5, 0.9), (bag, 4, 0.55)]
+    for v, reach in ((0.110, 0.075), (0.131, 0.09), (0.151, 0.07)):
+        line = [(-reach, v + 0.005), (-0.04, v - 0.002), (0, v + 0.003), (0.04, v - 0.002)]
+        line = [*line, (reach, v + 0.005)]
+        sharp.append((line, 2, 0.6))
+        wide.append((line, 4, 0.3))
+    sharp.append((((0.013, 0.172), (0.011, 0.183), (0.013, 0.195)), 2, 0.55))
+    for rise in (-0.008, 0.004, 0.016):  # crow's feet
+        feet = (
+            (0.110, 0.211 + 0.3 * rise),
+            (0.122, 0.213 + 0.8 * rise),
+            (0.134, 0.213 + 1.5 * rise),
+        )
+        sharp.append((feet, 2, 0.55))
+    return (
+        cv2.GaussianBlur(_strokes(sharp), (0, 0), 1.1),
+        cv2.GaussianBlur(_strokes(wide), (0, 0), 4.5),
+    )
+
+
 def _lines(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The lines of an old face: thin and sharp ones, broad folds, each (h, w) 0..1."""
 
@@ -293,18 +338,17 @@ def _dimple(relative: np.ndarray, height: np.ndarray, m: dict, strength: float) 
 def _pimple(
     relative: np.ndarray, height: np.ndarray, m: dict, look: Look, rng: np.random.Generator
 ) -> None:
-    """One red raised spot on a cheek."""
-    side = rng.choice([-1, 1])
-    a, v = rng.uniform(0.085, 0.125), rng.uniform(0.275, 0.325)
-    away = np.hypot(m["a"] * m["side"] - side * a, m["v"] - v) * TEXTURE_PX
-    size = rng.uniform(6.5, 8.5)
-    core, halo = np.exp(-((away / size) ** 4)), np.exp(-((away / (2.1 * size)) ** 2))
-    red = {"light": (1.0, 0.42, 0.40), "tan": (1.05, 0.42, 0.40)}.get(look.skin, (1.5, 0.52, 0.48))
+    """A red spot with a light tip on each cheek, so that every turn of the head shows one."""
+    red = {"light": (1.0, 0.36, 0.34), "tan": (1.05, 0.36, 0.34)}.get(look.skin, (1.6, 0.50, 0.46))
     if look.skin == "dark":
-        red = (3.0, 1.05, 0.95)
-    _tint(relative, 0.45 * halo, (1.04, 0.72, 0.70))
-    _tint(relative, 0.95 * core, red)
-    if rng.random() < 0.5:
-        head = np.exp(-((np.hypot(away, 0) / (0.32 * size)) ** 4))
-        _tint(relative, head, (1.15, 1.7, 1.5))
-    height += 4.5 * np.exp(-((away / (1.1 * size)) ** 2))
+        red = (3.2, 1.0, 0.9)
+    first = rng.choice([-1, 1])
+    for side, grown in ((first, 1.0), (-first, 0.85)):
+        a, v = rng.uniform(0.085, 0.115), rng.uniform(0.275, 0.322)
+        away = np.hypot(m["a"] * m["side"] - side * a, m["v"] - v) * TEXTURE_PX
+        size = grown * rng.uniform(12.5, 15.0)
+        core, halo = np.exp(-((away / size) ** 4)), np.exp(-((away / (1.7 * size)) ** 2))
+        _tint(relative, 0.5 * halo, (1.04, 0.72, 0.70))
+        _tint(relative, 0.95 * core, red)
+        _tint(relative, np.exp(-((away / (0.42 * size)) ** 4)), (1.2, 2.2, 1.8))
+        height += 7.0 * np.exp(-((away / (1.1 * size)) ** 2))
