@@ -182,6 +182,8 @@ def _in_agreement(values: dict[str, str], fixed: dict[str, str]) -> Look:
         settle("hair", "black")
     if values["punk"] == "yes" and values["texture"] == "bald":
         settle("texture", "straight")
+    if values["dimples"] == "yes":
+        settle("expression", "smiling")  # nobody has them otherwise
     if values["mood"] == "impressionist":
         settle("style", "oil painting")
     if values["mona_lisa"] == "yes":
