@@ -20,7 +20,8 @@ def to_srgb(light: np.ndarray) -> np.ndarray:
 
 
 def to_linear(value: np.ndarray) -> np.ndarray:
-    """sRGB 0..1 as linear light, same shape."""
+    """sRGB 0..1 as linear light, same shape; below 0 is 0."""
+    value = np.maximum(value, 0)
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
@@ -89,7 +90,7 @@ def blemishes(buffers: Buffers) -> np.ndarray:
     inner *= 1 - cv2.dilate(of_parts(buffers, LIPS, BEARD), np.ones((25, 25), np.uint8))
     red = blur(buffers.albedo[..., 0] - buffers.albedo[..., 1], 1.0)
     bright = float(np.median(buffers.albedo[face > 0]))  # on dark skin all differences are small
-    excess = (red - blur_within(red, face, 12)) / (0.35 + 0.9 * bright)
+    excess = (red - blur_within(red, face, 18)) / (0.35 + 0.9 * bright)
     return inner * smoothstep(excess, 0.06, 0.12)
 
 
