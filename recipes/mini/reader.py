@@ -2,17 +2,21 @@
 
     python -m recipes.mini.reader --set DIR --state DIR --minutes 60 [--reconstructions]
 
-The set may grow meanwhile. With `--reconstructions` a part of the pictures has been through the
-frozen autoencoder, as all have that the model draws. `--write FOLDER` writes the averaged weights
-as they are shipped; `recipes.mini.reader_exam` then sets the limits beside them.
+The set may grow meanwhile. With `--device cuda` its pictures are read beside the training and held
+on the GPU, where they are also cut, broken and softened. With `--reconstructions` a part of the
+pictures has been through the frozen autoencoder, as all have that the model draws.
+`recipes.mini.reader_exam` writes the averaged weights as they are shipped, with limits beside them.
 """
 
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,9 +38,18 @@ from .training import Muon, Run, averaged, options_of, train
 from .visible import visible_codes
 from .world.words import PHRASES
 
-RATE = 2e-3
-PEOPLE, SHOTS = 12, 3  # of a batch; more people are more to tell apart
-BROKEN = 10  # further pictures of it, broken: they teach what is no face
+
+class Size(NamedTuple):
+    """What a batch is made of: more people are more to tell apart, broken ones are no faces."""
+
+    people: int
+    shots: int
+    broken: int
+
+
+SIZES = {"cpu": Size(12, 3, 10), "cuda": Size(64, 4, 64)}
+RATES = {"cpu": 2e-3, "cuda": 4e-3}  # a larger batch is surer of its way
+LOOK_S = 1.0  # between two looks for new shards, on a GPU
 PLAIN = 0.3  # the share of pictures that are not turned, scaled and shifted
 SMALL = 0.4  # the share of batches at 128 px, as the model draws at both sizes
 JITTER = 0.006  # by how much a landmark is missed when a face is cut out, in shares of the picture
@@ -58,8 +71,9 @@ FAMILY = ("who", "skin")  # what a batch's people often have in common, so that 
 class Samples:
     """Some pictures and what is known of them.
 
-    pictures: (n, 3, side, side) in -1..1.  landmarks: (n, 9, 2) in 0..1.  codes: (n, groups)
-    int64.  numbers: (n, 23).  people, renders: (n,), which person and which of their renders.
+    pictures: (n, 3, side, side) in -1..1, on any device; all else is on the processor.
+    landmarks: (n, 9, 2) in 0..1.  codes: (n, groups) int64.  numbers: (n, 23).  people, renders:
+    (n,), which person and which of their renders.
     """
 
     pictures: torch.Tensor
@@ -76,30 +90,64 @@ def codes_of(look: dict[str, str]) -> list[int]:
 
 
 class People:
-    """The people of a growing set, and where their pictures lie.
+    """The people of a growing set, and where their pictures lie: on disk, or on the GPU.
 
-    remade: a folder with shards' pictures as the autoencoder gives them back, NUMBER.npy each.
+    remade: a folder with shards' pictures as the autoencoder gives them back, NUMBER.npy each;
+    only where the pictures lie on disk.
     """
 
-    def __init__(self, folder: Path, remade: Path | None = None) -> None:
-        self.folder, self.remade = folder, remade
-        self.shards: tuple[Shard, ...] = ()
+    def __init__(
+        self, folder: Path, remade: Path | None = None, hold: torch.device | None = None
+    ) -> None:
+        self.folder, self.remade, self.hold = folder, remade, hold
+        self.shards: tuple[Shard, ...] = ()  # as they came, which need not be their order
         self.people: list[tuple[int, list[int]]] = []  # the shard and the rows of each
         self.codes: list[np.ndarray] = []  # of a shard, (n, groups)
+        self.numbers: list[np.ndarray] = []
         self.families: dict[tuple[str, ...], list[int]] = {}
+        self.first: list[int] = []  # of a shard, among the pictures that are held
+        self.held = torch.empty((0, 256, 256, 3), dtype=torch.uint8, device=hold)
+        self.arrived: SimpleQueue[tuple[Shard, np.ndarray]] = SimpleQueue()
+        if hold is not None:
+            threading.Thread(target=_follow, args=(folder, self.arrived), daemon=True).start()
 
     def read_more(self) -> None:
-        known = len(self.shards)
-        self.shards = read_shards(self.folder, self.shards)
-        for number, shard in enumerate(self.shards[known:], known):
-            self.codes.append(np.array([codes_of(meta["look"]) for meta in shard.meta]))
-            rows: dict[int, list[int]] = {}
-            for row, meta in enumerate(shard.meta):
-                rows.setdefault(meta["person"], []).append(row)
-            for mine in rows.values():
-                family = tuple(shard.meta[mine[0]]["look"][group] for group in FAMILY)
-                self.families.setdefault(family, []).append(len(self.people))
-                self.people.append((number, mine))
+        """Take in the shards that have come; one is waited for where there is none yet."""
+        if self.hold is None:
+            known = set(self.shards)
+            for shard in read_shards(self.folder, self.shards):
+                if shard not in known:
+                    self._add(shard)
+            return
+        while not self.shards or not self.arrived.empty():
+            shard, images = self.arrived.get()
+            self._hold(images)
+            self._add(shard)
+
+    def _add(self, shard: Shard) -> None:
+        number = len(self.shards)
+        self.shards += (shard,)
+        self.codes.append(np.array([codes_of(meta["look"]) for meta in shard.meta]))
+        self.numbers.append(np.array([meta["numbers"] for meta in shard.meta], np.float32))
+        rows: dict[int, list[int]] = {}
+        for row, meta in enumerate(shard.meta):
+            rows.setdefault(meta["person"], []).append(row)
+        for mine in rows.values():
+            family = tuple(shard.meta[mine[0]]["look"][group] for group in FAMILY)
+            self.families.setdefault(family, []).append(len(self.people))
+            self.people.append((number, mine))
+
+    def _hold(self, images: np.ndarray) -> None:
+        start = len(self) if self.shards else 0
+        self.first.append(start)
+        if start + len(images) > len(self.held):  # twice the room, that it is seldom moved
+            larger = self.held.new_empty((max(4096, 2 * (start + len(images))), 256, 256, 3))
+            larger[:start] = self.held[:start]
+            self.held = larger
+        self.held[start : start + len(images)] = torch.from_numpy(images).to(self.held.device)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.codes))
 
     def choose(self, rng: np.random.Generator, people: int, shots: int) -> list[tuple[int, int]]:
         """(person, which picture), `shots` of each person; every other time half are one family."""
@@ -127,17 +175,37 @@ class People:
     def samples(self, chosen: list[tuple[int, int]], rng: np.random.Generator) -> Samples:
         """The chosen pictures as they lie on disk, 256 px."""
         places = [(self.people[p][0], self.people[p][1][shot]) for p, shot in chosen]
-        images = np.stack([self.picture(shard, row, rng) for shard, row in places])
+        if self.hold is None:
+            rows = np.stack([self.picture(shard, row, rng) for shard, row in places])
+            images = torch.from_numpy(rows)
+        else:
+            at = torch.tensor([self.first[shard] + row for shard, row in places])
+            images = self.held[at.to(self.held.device)]
         marks = np.stack([self.shards[shard].landmarks[row] for shard, row in places])
-        numbers = [self.shards[shard].meta[row]["numbers"] for shard, row in places]
         return Samples(
-            torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1),
+            images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1),
             torch.from_numpy(marks),
             torch.from_numpy(np.stack([self.codes[shard][row] for shard, row in places])),
-            torch.tensor(numbers, dtype=torch.float32),
+            torch.from_numpy(np.stack([self.numbers[shard][row] for shard, row in places])),
             torch.tensor([person for person, _ in chosen]),
             torch.tensor([RENDERS[shot] for _, shot in chosen]),
         )
+
+
+def _follow(folder: Path, arrived: SimpleQueue[tuple[Shard, np.ndarray]]) -> None:
+    """Read each shard of a growing set once, as it comes, and never end."""
+    known: set[Path] = set()
+    while True:
+        for place in sorted(set(folder.glob("[0-9]*")) - known):
+            try:
+                shard = Shard(place)
+                images = np.array(shard.images)
+                shard.__dict__["landmarks"] = np.array(shard.landmarks)  # no file stays open
+                arrived.put((shard, images))
+            except (OSError, ValueError):
+                continue  # not whole yet
+            known.add(place)
+        time.sleep(LOOK_S)
 
 
 def moved(samples: Samples, side: int, rng: np.random.Generator) -> Samples:
@@ -153,9 +221,8 @@ def moved(samples: Samples, side: int, rng: np.random.Generator) -> Samples:
     a, b = scale * np.cos(angle), scale * np.sin(angle)
     turn = torch.from_numpy(np.stack([a * sign, -b, b * sign, a], 1).reshape(-1, 2, 2)).float()
     offset = torch.from_numpy(shift).float()
-    grid = F.affine_grid(
-        torch.cat([turn, offset[..., None]], 2), [count, 3, side, side], align_corners=False
-    )
+    theta = torch.cat([turn, offset[..., None]], 2).to(samples.pictures.device)
+    grid = F.affine_grid(theta, [count, 3, side, side], align_corners=False)
     pictures = F.grid_sample(samples.pictures, grid, padding_mode="reflection", align_corners=False)
     places = 2 * samples.landmarks - 1 - offset[:, None]
     landmarks = (places @ torch.linalg.inv(turn).transpose(1, 2) + 1) / 2
@@ -171,7 +238,7 @@ def moved(samples: Samples, side: int, rng: np.random.Generator) -> Samples:
 
 def wanted_maps(landmarks: torch.Tensor) -> torch.Tensor:
     """A soft spot of 1 at each landmark, (n, 9, 32, 32)."""
-    centre = (torch.arange(CELLS) + 0.5) / CELLS
+    centre = (torch.arange(CELLS, device=landmarks.device) + 0.5) / CELLS
     x = (centre - landmarks[..., 0, None]) * CELLS
     y = (centre - landmarks[..., 1, None]) * CELLS
     return torch.exp(-(x[..., None, :] ** 2 + y[..., :, None] ** 2) / (2 * 1.1**2))
@@ -179,7 +246,8 @@ def wanted_maps(landmarks: torch.Tensor) -> torch.Tensor:
 
 def words_loss(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Cross entropy over what a portrait of each look shows, all groups alike."""
-    shown = torch.from_numpy(visible_codes(codes.numpy()))
+    shown = torch.from_numpy(visible_codes(codes.numpy())).to(values.device)
+    codes = codes.to(values.device)
     groups = [
         F.cross_entropy(logits, codes[:, i], reduction="none", label_smoothing=0.02)
         for i, logits in enumerate(values.float().split(VALUES, 1))
@@ -189,10 +257,10 @@ def words_loss(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
 
 def maps_loss(maps: torch.Tensor, landmarks: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
     """Of finding landmarks where they are, and nothing where there is none left."""
-    spots = wanted_maps(landmarks)
+    spots = wanted_maps(landmarks.to(maps.device))
     # A spot covers one cell in a hundred: its cells count more, whether its feature is left or not.
     error = F.binary_cross_entropy_with_logits(
-        maps.float(), spots * left[..., None, None], reduction="none"
+        maps.float(), spots * left.to(maps.device)[..., None, None], reduction="none"
     )
     return (error * (1 + 40 * spots)).mean()
 
@@ -205,39 +273,57 @@ def people_loss(points: torch.Tensor, samples: Samples) -> torch.Tensor:
     people, renders = samples.people, samples.renders
     same = people[:, None] == people
     twins = same & (renders[:, None] == renders)
-    near = (points @ points.T / TEMPERATURE).masked_fill(twins, -torch.inf)
-    return -near.log_softmax(1)[same & ~twins].mean()
+    twins, others = twins.to(points.device), (same & ~twins).to(points.device)
+    near = (points @ points.T / TEMPERATURE).masked_fill(twins, -torch.inf).log_softmax(1)
+    # Not picked by the mask: how many there are would have to be waited for.
+    return -near.masked_fill(~others, 0).sum() / others.sum()
+
+
+class Batch(NamedTuple):
+    """Pictures and the faces in them, (n, 3, 128, 128), the first `whole` of them unbroken."""
+
+    samples: Samples
+    whole: int
+    pictures: torch.Tensor
+    faces: torch.Tensor
+    left: torch.Tensor  # which landmarks are where they were, (n, 9)
+
+
+def batch_of(people: People, size: Size, rng: np.random.Generator) -> Batch:
+    """Pictures of some people and broken ones of others, moved and softened."""
+    chosen = people.choose(rng, size.people, size.shots)
+    whole = len(chosen)
+    others = people.choose(rng, size.broken, 1)
+    side = SIZE_PX if rng.random() < SMALL else 2 * SIZE_PX
+    samples = moved(people.samples(chosen + others, rng), side, rng)
+    broken, still = break_pictures(samples.pictures[whole:], samples.landmarks[whole:], None, rng)
+    left = torch.cat([torch.ones(whole, len(LANDMARKS), dtype=torch.bool), still])
+    left &= ((samples.landmarks > 0) & (samples.landmarks < 1)).all(2)
+    pictures = soften(torch.cat([samples.pictures[:whole], broken]), rng)
+    missed = rng.normal(0, JITTER, samples.landmarks.shape).astype(np.float32)
+    faces = cut_faces(pictures, samples.landmarks + torch.from_numpy(missed))
+    if side > SIZE_PX:
+        pictures = F.avg_pool2d(pictures, side // SIZE_PX)
+    return Batch(samples, whole, pictures, faces, left)
 
 
 def batch_losses(
     reader: Reader, people: People, rng: np.random.Generator
 ) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
     """The loss of one batch, its size and the figures."""
-    with torch.autocast("cpu", enabled=False):
-        chosen = people.choose(rng, PEOPLE, SHOTS)
-        whole = len(chosen)
-        others = people.choose(rng, BROKEN, 1)
-        side = SIZE_PX if rng.random() < SMALL else 2 * SIZE_PX
-        samples = moved(people.samples(chosen + others, rng), side, rng)
-        broken, still = break_pictures(
-            samples.pictures[whole:], samples.landmarks[whole:], None, rng
-        )
-        left = torch.cat([torch.ones(whole, len(LANDMARKS), dtype=torch.bool), still])
-        left &= ((samples.landmarks > 0) & (samples.landmarks < 1)).all(2)
-        pictures = soften(torch.cat([samples.pictures[:whole], broken]), rng)
-        missed = rng.normal(0, JITTER, samples.landmarks.shape).astype(np.float32)
-        faces = cut_faces(pictures, samples.landmarks + torch.from_numpy(missed))
-        if side > SIZE_PX:
-            pictures = F.avg_pool2d(pictures, side // SIZE_PX)
+    kind = people.held.device.type
+    with torch.no_grad(), torch.autocast(kind, enabled=False):
+        samples, whole, pictures, faces, left = batch_of(people, SIZES[kind], rng)
     found = reader(pictures, faces)
     of_whole = Samples(*(part[:whole] for part in vars(samples).values()))
-    words = words_loss(found.values[:whole], of_whole.codes)
-    numbers = F.mse_loss(found.numbers[:whole].float(), of_whole.numbers)
-    maps = maps_loss(found.maps, samples.landmarks, left)
-    is_whole = (torch.arange(len(pictures)) < whole).float()
-    broke = F.binary_cross_entropy_with_logits(found.whole.float(), is_whole)
-    told = people_loss(found.points[:whole], of_whole)
-    loss = 2 * words + 2 * numbers + 4 * maps + broke + 0.5 * told
+    with torch.autocast(kind, enabled=False):
+        words = words_loss(found.values[:whole], of_whole.codes)
+        numbers = F.mse_loss(found.numbers[:whole].float(), of_whole.numbers.to(found.maps.device))
+        maps = maps_loss(found.maps, samples.landmarks, left)
+        is_whole = (torch.arange(len(pictures), device=pictures.device) < whole).float()
+        broke = F.binary_cross_entropy_with_logits(found.whole.float(), is_whole)
+        told = people_loss(found.points[:whole], of_whole)
+        loss = 2 * words + 2 * numbers + 4 * maps + broke + 0.5 * told
     figures = {"words": words, "numbers": numbers, "maps": maps, "whole": broke, "people": told}
     return loss, len(pictures), {"loss": loss, **figures}
 
@@ -245,12 +331,15 @@ def batch_losses(
 def train_reader(run: Run, people: People) -> None:
     """Train for the run's minutes, going on from the state in its folder."""
     torch.manual_seed(0)
-    reader = Reader()
+    reader = Reader().to(run.device)
+    on_gpu = run.device != "cpu"
     ends = ("trunk.stem", "values", "numbers", "whole", "point", "maps.1")
-    optimizer = Muon(reader, ends, lr=RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    optimizer = Muon(
+        reader, ends, bfloat16=on_gpu, lr=run.rate, betas=(0.9, 0.98), weight_decay=0.02
+    )
 
     def losses(step: int) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
-        if step % 100 == 0 or not people.shards:
+        if step % (25 if on_gpu else 100) == 0 or not people.shards:
             people.read_more()
         torch.manual_seed(step)
         return batch_losses(reader, people, np.random.default_rng((2, step)))
@@ -300,19 +389,26 @@ def save_reader(reader: Reader, notes: dict[str, Any], folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = options_of("reader", __doc__)
     parser.add_argument("--set", type=Path, required=True, help="a drawn set, which may grow")
-    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--rate", type=float, help="of learning")
     parser.add_argument("--reconstructions", action="store_true", help="see above")
     options = parser.parse_args(arguments)
     from .autoencoder import FROZEN
 
+    if options.reconstructions and options.device != "cpu":
+        parser.error("--reconstructions: got --device cuda; they are read from disk on a cpu only")
     torch.set_num_threads(options.threads)
     remade = options.state / "reconstructions" if options.reconstructions else None
-    people = People(options.set, remade)
+    hold = None if options.device == "cpu" else torch.device(options.device)
+    people = People(options.set, remade, hold)
     if remade is not None:
         people.read_more()
         remake(people, options.state / FROZEN, remade)
     folder = options.state / "reader"
-    run = Run(folder, options.minutes, options.rate, options.settle, not options.float32, 0.998)
+    rate = options.rate or RATES[torch.device(options.device).type]
+    run = Run(
+        *(folder, options.minutes, rate, options.settle, not options.float32, 0.998),
+        device=options.device,
+    )
     train_reader(run, people)
 
 

@@ -1,26 +1,27 @@
 """Spoils portraits: a little, as generated pictures are, or so that no face is left.
 
 A reader that only ever saw clean drawings would mistake a soft edge for something else, and could
-not know what a broken face is. Pictures are (n, 3, side, side) float32 in -1..1, landmarks
-(n, 9, 2) float32 in 0..1 of the picture, in the order of `reader_network.LANDMARKS`.
+not know what a broken face is. Pictures are (n, 3, side, side) float32 in -1..1 on any device,
+landmarks (n, 9, 2) float32 in 0..1 of the picture, in the order of `reader_network.LANDMARKS`.
+What is drawn by lot is drawn on the processor, so that nothing ever waits for a GPU.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-Spoilt = tuple[torch.Tensor, np.ndarray]  # the picture, (3, side, side), and which landmarks stay
+Spoilt = tuple[torch.Tensor, np.ndarray]  # the pictures, and which landmarks stay, (n, 9)
 
-EYES, NOSE, MOUTH, CHIN, EARS, TOP = [0, 1], [2], [3, 4], [5], [6, 7], [8]
+EYES, NOSE, MOUTH, TOP = [0, 1], [2], [3, 4], [8]
 INNER = EYES + NOSE + MOUTH
+FEATURES = {"left eye": [0], "right eye": [1], "nose": NOSE, "mouth": MOUTH}
+NAMES = tuple(FEATURES)
 # How far a feature reaches from its middle, in distances from the eyes to the chin.
-REACH = {"eye": 0.30, "nose": 0.26, "mouth": 0.36}
+REACH = {"left eye": 0.30, "right eye": 0.30, "nose": 0.26, "mouth": 0.36}
 
 
 # What generated pictures suffer from ---------------------------------------------------------
@@ -28,19 +29,36 @@ REACH = {"eye": 0.30, "nose": 0.26, "mouth": 0.36}
 
 def soften(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Blur, noise, shifts of colour, JPEG's blocks: a little of some of them in each picture."""
-    images = images.clone()
+    images, count = images.clone(), len(images)
     for effect, most, share in EFFECTS:
-        rows = np.flatnonzero(rng.random(len(images)) < share)
+        rows = np.flatnonzero(rng.random(count) < share)
         if len(rows):
-            amount = torch.from_numpy((rng.random(len(rows)) * most).astype(np.float32))
-            chosen = images[rows]
-            images[rows] = chosen + amount[:, None, None, None] * effect(chosen, rng)
-    count = len(images)
+            chosen, at = _rows(images, rows)
+            images[at] = chosen + _each(images, rng.random(len(rows)) * most) * effect(chosen, rng)
     gain = 1 + 0.05 * rng.standard_normal((count, 1, 1, 1))
     tint = 0.025 * rng.standard_normal((count, 3, 1, 1))
     tint = tint + 0.03 * rng.standard_normal((count, 1, 1, 1))
-    images.mul_(torch.from_numpy(gain).float()).add_(torch.from_numpy(tint).float())
-    return jpeg(images.clamp_(-1, 1), rng)
+    images.mul_(_on(images, gain)).add_(_on(images, tint)).clamp_(-1, 1)
+    rows = np.flatnonzero(rng.random(count) < 0.12)
+    if len(rows):
+        chosen, at = _rows(images, rows)
+        images[at] = jpeg(chosen, rng.integers(40, 95, len(rows)))
+    return images
+
+
+def _on(images: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
+    """The numbers as float32 where the pictures are."""
+    return torch.from_numpy(np.asarray(numbers, np.float32)).to(images.device, non_blocking=True)
+
+
+def _each(images: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
+    """A number for each picture, (n, 1, 1, 1)."""
+    return _on(images, numbers)[:, None, None, None]
+
+
+def _rows(images: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    at = torch.from_numpy(rows).to(images.device, non_blocking=True)
+    return images[at], at
 
 
 def _blur(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -59,13 +77,13 @@ def _sharp(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _fine(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    return _noise(rng, images.shape)
+    return _noise(images, rng, *images.shape)
 
 
 def _rough(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Noise in spots of some pixels, as latents have it."""
     small = (*images.shape[:2], images.shape[2] // 4, images.shape[3] // 4)
-    return F.interpolate(_noise(rng, small), scale_factor=4, mode="bilinear")
+    return F.interpolate(_noise(images, rng, *small), scale_factor=4, mode="bilinear")
 
 
 # What is added, up to how much of it, and to which share of the pictures.
@@ -78,211 +96,271 @@ EFFECTS = (
 )
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.from_numpy(rng.standard_normal(tuple(shape), np.float32))
+def _noise(images: torch.Tensor, rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    dice = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
+    return torch.randn(shape, generator=dice, device=images.device)
 
 
-def jpeg(images: torch.Tensor, rng: np.random.Generator, share: float = 0.12) -> torch.Tensor:
-    """Some of the pictures through JPEG, as photographs and saved portraits are."""
-    for i in np.flatnonzero(rng.random(len(images)) < share):
-        pixels = ((images[i] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=int(rng.integers(40, 95)))
-        with Image.open(file) as opened:
-            again = torch.from_numpy(np.array(opened)).permute(2, 0, 1).float()
-        images[i] = again / 127.5 - 1
-    return images
+# The tables of the standard's annex K, for brightness and for colour.
+BRIGHTNESS = (
+    *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
+)
+COLOUR = (
+    *(17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99),
+    *(24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99),
+    *(99,) * 32,
+)
+TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+
+
+def jpeg(images: torch.Tensor, quality: np.ndarray) -> torch.Tensor:
+    """The pictures as JPEG of a quality each gives them back, colour at half the resolution."""
+    scale = np.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    tables = [
+        np.clip((np.reshape(table, (8, 8)) * scale + 50) // 100, 1, 255)[:, None, None, :, None]
+        for table in (BRIGHTNESS, COLOUR)
+    ]
+    to_ycc, back = _on(images, TO_YCC), _on(images, np.linalg.inv(TO_YCC))
+    ycc = torch.einsum("ij,njyx->niyx", to_ycc, images * 127.5)
+    bright = _quantised(ycc[:, :1], _on(images, tables[0]))
+    colour = _quantised(F.avg_pool2d(ycc[:, 1:], 2), _on(images, tables[1]))
+    ycc = torch.cat([bright, F.interpolate(colour, scale_factor=2, mode="bilinear")], 1)
+    return (torch.einsum("ij,njyx->niyx", back, ycc) / 127.5).clamp(-1, 1)
+
+
+def _quantised(planes: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+    """Planes (n, c, h, w) through the cosine transform of 8x8 pixels, rounded by the tables."""
+    n, c, h, w = planes.shape
+    k, x = np.arange(8)[:, None], np.arange(8)[None, :]
+    cosines = 0.5 * np.cos((2 * x + 1) * k * np.pi / 16) * np.where(k == 0, 0.5**0.5, 1)
+    turn = _on(planes, cosines)
+    blocks = planes.reshape(n, c, h // 8, 8, w // 8, 8)
+    waves = torch.einsum("ky,ncaybx,lx->ncakbl", turn, blocks, turn)
+    tables = tables.reshape(n, 1, 1, 8, 1, 8)
+    waves = (waves / tables).round() * tables
+    return torch.einsum("ky,ncakbl,lx->ncaybx", turn, waves, turn).reshape(n, c, h, w)
 
 
 # Places in a face ----------------------------------------------------------------------------
 
 
-def _tall(places: np.ndarray) -> float:
-    """From the middle between the eyes to the chin, in 0..1 of the picture."""
-    return float(max(0.08, np.hypot(*(places[5] - places[:2].mean(0)))))
+def _tall(places: np.ndarray) -> np.ndarray:
+    """From the middle between the eyes to the chin, (n,) in 0..1 of the picture."""
+    return np.maximum(0.08, np.hypot(*(places[:, 5] - places[:, :2].mean(1)).T))
 
 
-def _feature(places: np.ndarray, which: str) -> tuple[np.ndarray, float]:
-    """The middle of an eye, the nose or the mouth, and how far it reaches, in 0..1."""
-    kind = which.split()[-1]
-    index = {"left eye": [0], "right eye": [1], "nose": NOSE, "mouth": MOUTH}[which]
-    return places[index].mean(0), REACH[kind] * _tall(places)
+def _feature(places: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The middles of some of the `NAMES`, (n, 2), and how far they reach, (n,), in 0..1."""
+    middles = np.stack([places[:, index].mean(1) for index in FEATURES.values()], 1)
+    reach = np.array([REACH[name] for name in NAMES])
+    return middles[np.arange(len(places)), which], reach[which] * _tall(places)
 
 
-def _disc(side: int, at: np.ndarray, reach: float, squeeze: float = 1.0) -> torch.Tensor:
-    """1 within `reach` of a place, falling to 0 over its last fifth, (side, side)."""
-    line = (np.arange(side, dtype=np.float32) + 0.5) / side
-    away = np.sqrt((line[None, :] - at[0]) ** 2 + ((line[:, None] - at[1]) / squeeze) ** 2)
-    return torch.from_numpy(np.clip((reach - away) / (0.2 * reach), 0, 1).astype(np.float32))
+def _without(which: np.ndarray) -> np.ndarray:
+    """All landmarks, (n, 9), but those of some of the `NAMES`."""
+    gone = np.zeros((len(NAMES), 9), bool)
+    for i, index in enumerate(FEATURES.values()):
+        gone[i, index] = True
+    return ~gone[which]
 
 
-def _moved(image: torch.Tensor, from_: np.ndarray, to: np.ndarray, zoom: float = 1.0) -> Spoilt:
-    """The picture so shifted that what is at `from_` is at `to`, `zoom` times as large there."""
-    scale, side = 1 / zoom, image.shape[-1]
-    offset = torch.from_numpy((2 * (from_ - scale * to) + scale - 1).astype(np.float32))
-    matrix = torch.cat([scale * torch.eye(2), offset[:, None]], 1)
-    grid = F.affine_grid(matrix[None], [1, 3, side, side], align_corners=False)
-    moved = F.grid_sample(image[None], grid, padding_mode="border", align_corners=False)
-    return moved[0], np.ones(9, bool)
+def _line(images: torch.Tensor) -> torch.Tensor:
+    side = images.shape[-1]
+    return (torch.arange(side, device=images.device) + 0.5) / side
+
+
+def _disc(
+    images: torch.Tensor, at: np.ndarray, reach: np.ndarray, squeeze: float | np.ndarray = 1.0
+) -> torch.Tensor:
+    """1 within `reach` of a place, falling to 0 over its last fifth, (n, 1, side, side)."""
+    line, reaches = _line(images), _each(images, reach)
+    x = line[None, None, None, :] - _each(images, at[:, 0])
+    y = line[None, None, :, None] - _each(images, at[:, 1])
+    y = y / _each(images, np.broadcast_to(squeeze, reach.shape).copy())
+    return ((reaches - (x.square() + y.square()).sqrt()) / (0.2 * reaches)).clamp(0, 1)
+
+
+def _moved(
+    images: torch.Tensor, from_: np.ndarray, to: np.ndarray, zoom: np.ndarray | float = 1.0
+) -> torch.Tensor:
+    """The pictures so shifted that what is at `from_` is at `to`, `zoom` times as large there."""
+    scale = np.broadcast_to(1 / np.asarray(zoom), len(images))[:, None]
+    offset = 2 * (from_ - scale * to) + scale - 1
+    matrix = np.concatenate([scale[..., None] * np.eye(2), offset[..., None]], 2)
+    grid = F.affine_grid(_on(images, matrix), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _around(
+    images: torch.Tensor, at: np.ndarray, reach: np.ndarray, mask: torch.Tensor
+) -> torch.Tensor:
+    """The mean colour of a ring around places, (n, 3, 1, 1)."""
+    ring = (_disc(images, at, 1.35 * reach, 0.8) - mask).clamp(min=0)
+    total = ring.sum((2, 3), keepdim=True).clamp(min=1)
+    return (images * ring).sum((2, 3), keepdim=True) / total
+
+
+def _spots(images: torch.Tensor, cells: np.ndarray) -> torch.Tensor:
+    """The pictures as soft spots of colour, so many a side in each."""
+    side, out = images.shape[-1], torch.empty_like(images)
+    for count in np.unique(cells):
+        chosen, at = _rows(images, np.flatnonzero(cells == count))
+        spots = F.interpolate(chosen, (int(count), int(count)), mode="area")
+        out[at] = F.interpolate(spots, (side, side), mode="bicubic")
+    return out
 
 
 # What leaves no face -------------------------------------------------------------------------
 
 
-def missing_feature(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def missing_feature(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """An eye, the nose or the mouth vanishes under the skin around it."""
-    which = str(rng.choice(["left eye", "right eye", "nose", "mouth"], p=[0.3, 0.3, 0.15, 0.25]))
-    left = np.ones(9, bool)
-    left[{"left eye": [0], "right eye": [1], "nose": NOSE, "mouth": MOUTH}[which]] = False
+    count = len(images)
+    which = rng.choice(4, count, p=[0.3, 0.3, 0.15, 0.25])
     at, reach = _feature(places, which)
-    side = image.shape[-1]
-    mask = _disc(side, at, reach * rng.uniform(0.95, 1.2), 0.75 if which != "nose" else 1.0)
-    if rng.random() < 0.5:  # the cheek's skin is laid over it
-        outward = np.array([np.sign(at[0] - places[2, 0] + 1e-6) * 0.1, 0.45]) * _tall(places)
-        if which == "mouth":
-            outward = np.array([rng.choice([-1, 1]) * 0.55, -0.35]) * _tall(places)
-        over, _ = _moved(image, np.clip(at + outward, 0, 1), at)
-    else:
-        ring = (_disc(side, at, 1.35 * reach, 0.8) - mask).clamp(min=0)
-        colour = (image * ring).sum((1, 2)) / ring.sum().clamp(min=1)
-        over = colour[:, None, None].expand_as(image)
-    return image + mask * (over - image), left
+    squeeze = np.where(which == NAMES.index("nose"), 1.0, 0.75)
+    mask = _disc(images, at, reach * rng.uniform(0.95, 1.2, count), squeeze)
+    # The cheek's skin is laid over it, or the mean colour around it.
+    aside = np.stack([0.1 * np.sign(at[:, 0] - places[:, 2, 0] + 1e-6), np.full(count, 0.45)], 1)
+    up = np.stack([rng.choice([-1, 1], count) * 0.55, np.full(count, -0.35)], 1)
+    outward = np.where((which == NAMES.index("mouth"))[:, None], up, aside)
+    skin = _moved(images, np.clip(at + outward * _tall(places)[:, None], 0, 1), at)
+    over = torch.where(
+        _each(images, rng.random(count) < 0.5) > 0, skin, _around(images, at, reach, mask)
+    )
+    return images + mask * (over - images), _without(which)
 
 
-def displaced_feature(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def displaced_feature(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """An eye or the mouth sits where it does not belong, or there is one too many of it."""
-    which = str(rng.choice(["left eye", "right eye", "mouth"]))
+    count = len(images)
+    which = rng.choice([0, 1, 3], count)
     at, reach = _feature(places, which)
-    angle = rng.uniform(0, 2 * np.pi)
-    to = at + rng.uniform(0.28, 0.5) * _tall(places) * np.array([np.cos(angle), np.sin(angle)])
-    to = np.clip(to, 0.05, 0.95)
-    moved, left = _moved(image, at, to)
-    if rng.random() < 0.5:
-        image, left = _painted_over(image, places, which)
-    return image + _disc(image.shape[-1], to, reach, 0.75) * (moved - image), left
+    angle, far = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.28, 0.5, count) * _tall(places)
+    to = np.clip(at + far[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1), 0.05, 0.95)
+    moved = _moved(images, at, to)
+    gone = rng.random(count) < 0.5
+    mask = _disc(images, at, reach, 0.75)
+    painted = mask * (_around(images, at, reach, mask) - images)
+    images = images + _each(images, gone) * painted
+    return images + _disc(images, to, reach, 0.75) * (moved - images), np.where(
+        gone[:, None], _without(which), True
+    )
 
 
-def _painted_over(image: torch.Tensor, places: np.ndarray, which: str) -> Spoilt:
-    at, reach = _feature(places, which)
-    mask = _disc(image.shape[-1], at, reach, 0.75)
-    ring = (_disc(image.shape[-1], at, 1.35 * reach, 0.8) - mask).clamp(min=0)
-    colour = (image * ring).sum((1, 2)) / ring.sum().clamp(min=1)
-    left = np.ones(9, bool)
-    left[{"left eye": [0], "right eye": [1], "mouth": MOUTH}[which]] = False
-    return image + mask * (colour[:, None, None] - image), left
-
-
-def unequal_eyes(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def unequal_eyes(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """One eye is half or twice as large as the other."""
-    eye = int(rng.integers(2))
-    reach = REACH["eye"] * _tall(places) * 0.9
-    zoom = float(rng.choice([rng.uniform(0.3, 0.5), rng.uniform(1.8, 2.4)]))
-    zoomed, left = _moved(image, places[eye], places[eye], zoom)
-    return image + _disc(image.shape[-1], places[eye], reach, 0.8) * (zoomed - image), left
+    count = len(images)
+    at, reach = _feature(places, rng.integers(2, size=count))
+    small, large = rng.uniform(0.3, 0.5, count), rng.uniform(1.8, 2.4, count)
+    zoomed = _moved(images, at, at, np.where(rng.random(count) < 0.5, small, large))
+    mask = _disc(images, at, 0.9 * reach, 0.8)
+    return images + mask * (zoomed - images), np.ones((count, 9), bool)
 
 
-def smeared_feature(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def smeared_feature(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """Eyes, mouth or the whole face are soft spots of colour: what an unsure model draws."""
-    side, left = image.shape[-1], np.ones(9, bool)
-    kind = str(rng.choice(["eyes", "eye", "mouth", "face"]))
-    tall = _tall(places)
-    if kind == "face":
-        at, reach, gone = places[2], 1.0 * tall, INNER
-    elif kind == "eyes":
-        at, reach, gone = places[:2].mean(0), 0.6 * tall, EYES
-    elif kind == "eye":
-        eye = int(rng.integers(2))
-        at, reach, gone = places[eye], 0.30 * tall, [eye]
-    else:
-        at, reach, gone = places[MOUTH].mean(0), 0.38 * tall, MOUTH
-    left[gone] = False
-    cells = max(3, round(rng.uniform(2.0, 3.4) / tall))  # two or three spots to a face's height
-    spots = F.interpolate(image[None], (cells, cells), mode="area")
-    soft = F.interpolate(spots, (side, side), mode="bicubic")[0]
-    return image + _disc(side, at, reach, 0.6 if kind == "eyes" else 0.9) * (soft - image), left
+    count, tall = len(images), _tall(places)
+    kinds = (  # what is smeared, how far it reaches, how flat it is
+        *((EYES, 0.6, 0.6), ([0], 0.30, 0.9), ([1], 0.30, 0.9)),
+        *((MOUTH, 0.38, 0.9), (INNER, 1.0, 0.9)),
+    )
+    kind = rng.choice(5, count, p=[0.25, 0.125, 0.125, 0.25, 0.25])
+    left = np.ones((count, 9), bool)
+    at, reach, squeeze = places[:, 2].copy(), tall.copy(), np.ones(count)
+    for i, k in enumerate(kind):
+        gone, far, squeeze[i] = kinds[k]
+        left[i, gone] = False
+        reach[i] *= far
+        if gone != INNER:
+            at[i] = places[i, gone].mean(0)
+    # Two or three spots to a face's height.
+    cells = np.maximum(3, np.round(rng.uniform(2.0, 3.4, count) / tall)).astype(int)
+    return images + _disc(images, at, reach, squeeze) * (_spots(images, cells) - images), left
 
 
-def bald_patch(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def bald_patch(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """All above the brows is background: a head without its top."""
-    side, left = image.shape[-1], np.ones(9, bool)
-    left[TOP] = False
-    low = places[:2, 1].mean() - 0.22 * _tall(places)
-    line = (torch.arange(side).float() + 0.5) / side
-    mask = ((low - line) * 30).clamp(0, 1)[:, None].expand(side, side)
-    edge = max(1, side // 10)
-    corners = torch.cat([image[:, :edge, :edge], image[:, :edge, -edge:]], 2).flatten(1)
-    return image + mask * (corners.mean(1)[:, None, None] - image), left
+    left = np.ones((len(images), 9), bool)
+    left[:, TOP] = False
+    low = places[:, :2, 1].mean(1) - 0.22 * _tall(places)
+    mask = ((_each(images, low) - _line(images)[None, None, :, None]) * 30).clamp(0, 1)
+    edge = max(1, images.shape[-1] // 10)
+    corners = torch.cat([images[:, :, :edge, :edge], images[:, :, :edge, -edge:]], 3)
+    return images + mask * (corners.mean((2, 3), keepdim=True) - images), left
 
 
-def shuffled_features(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def shuffled_features(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """Eyes, nose and mouth change places."""
-    names, left = ["left eye", "right eye", "nose", "mouth"], np.ones(9, bool)
-    order = np.array([(2, 3, 0, 1), (3, 2, 1, 0), (2, 0, 3, 1), (3, 2, 0, 1)][rng.integers(4)])
-    out = image
-    for to, source in enumerate(order):
-        (at, reach), (there, _) = _feature(places, names[to]), _feature(places, names[source])
-        moved, _ = _moved(image, there, at)
-        out = out + _disc(image.shape[-1], at, 0.95 * reach) * (moved - out)
-    left[INNER] = False
+    orders = np.array([(2, 3, 0, 1), (3, 2, 1, 0), (2, 0, 3, 1), (3, 2, 0, 1)])
+    order, out = orders[rng.integers(4, size=len(images))], images
+    for to in range(4):
+        at, reach = _feature(places, np.full(len(images), to))
+        there, _ = _feature(places, order[:, to])
+        out = out + _disc(images, at, 0.95 * reach) * (_moved(images, there, at) - out)
+    left = np.ones((len(images), 9), bool)
+    left[:, INNER] = False
     return out, left
 
 
-def swapped_patches(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def swapped_patches(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """The picture is cut into 3x3 or 4x4 tiles, and all of them change places."""
-    side, out = image.shape[-1], image.clone()
-    across = int(rng.integers(3, 5))
-    tile = side // across
-    order = rng.permutation(across**2)
-    for to, source in zip(order, np.roll(order, 1), strict=True):
-        y, x, v, u = to // across, to % across, source // across, source % across
-        out[:, y * tile : (y + 1) * tile, x * tile : (x + 1) * tile] = image[
-            :, v * tile : (v + 1) * tile, u * tile : (u + 1) * tile
-        ]
-    return out, np.zeros(9, bool)
+    out, side, across = images.clone(), images.shape[-1], rng.integers(3, 5, len(images))
+    for a in np.unique(across):
+        chosen, at = _rows(images, np.flatnonzero(across == a))
+        n, tile = len(chosen), side // a
+        used = a * tile
+        source = np.empty((n, a * a), np.int64)
+        for row in source:
+            order = rng.permutation(a * a)
+            row[order] = np.roll(order, 1)
+        tiles = chosen[:, :, :used, :used].reshape(n, 3, a, tile, a, tile)
+        tiles = tiles.permute(0, 2, 4, 1, 3, 5).reshape(n, a * a, 3, tile, tile)
+        pick = torch.from_numpy(source).to(images.device)[:, :, None, None, None]
+        tiles = tiles.gather(1, pick.expand_as(tiles)).reshape(n, a, a, 3, tile, tile)
+        out[at, :, :used, :used] = tiles.permute(0, 3, 1, 4, 2, 5).reshape(n, 3, used, used)
+    return out, np.zeros((len(images), 9), bool)
 
 
-def melted(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def melted(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """The face runs, as if the paint were wet."""
-    side = image.shape[-1]
-    coarse = torch.from_numpy(rng.standard_normal((1, 2, 7, 7), np.float32))
+    count, side = len(images), images.shape[-1]
+    coarse = _on(images, rng.standard_normal((count, 2, 7, 7)))
     drift = F.interpolate(coarse, (side, side), mode="bicubic").permute(0, 2, 3, 1)
-    line = torch.linspace(-1 + 1 / side, 1 - 1 / side, side)
+    line = 2 * _line(images) - 1
     straight = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)[None]
-    grid = straight + float(rng.uniform(0.11, 0.2)) * drift
-    out = F.grid_sample(image[None], grid, padding_mode="border", align_corners=False)
-    return out[0], np.zeros(9, bool)
+    grid = straight + _each(images, rng.uniform(0.11, 0.2, count)) * drift
+    out = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return out, np.zeros((count, 9), bool)
 
 
-def no_face(image: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
+def no_face(images: torch.Tensor, places: np.ndarray, rng: np.random.Generator) -> Spoilt:
     """Nothing but soft spots of colour, noise, or a picture upside down is left."""
-    side, kind = image.shape[-1], rng.random()
-    if kind < 0.2:
-        noise = torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32))
-        out = (image.mean() + 0.5 * noise).clamp(-1, 1)
-    elif kind < 0.4:
-        out = image.flip(1)
-    else:
-        cells = int(rng.integers(5, 11))
-        spots = F.interpolate(image[None], (cells, cells), mode="area")
-        out = F.interpolate(spots, (side, side), mode="bicubic")[0]
-    return out, np.zeros(9, bool)
+    count = len(images)
+    kind = _each(images, rng.random(count))
+    noise = images.mean((1, 2, 3), keepdim=True) + 0.5 * _noise(images, rng, *images.shape)
+    out = torch.where(kind < 0.4, images.flip(2), _spots(images, rng.integers(5, 11, count)))
+    return torch.where(kind < 0.2, noise, out), np.zeros((count, 9), bool)
 
 
 def mixed_halves(
-    image: torch.Tensor, places: np.ndarray, other: torch.Tensor, rng: np.random.Generator
+    images: torch.Tensor, places: np.ndarray, others: torch.Tensor, rng: np.random.Generator
 ) -> Spoilt:
     """Two pictures are joined through the face: left and right, or upper and lower."""
-    side, left, out = image.shape[-1], np.ones(9, bool), other.clone()
-    if rng.random() < 0.6:
-        seam = int(side * np.clip(places[2, 0] + rng.uniform(-0.03, 0.03), 0.1, 0.9))
-        out[:, :, :seam] = image[:, :, :seam]
-        left[[1, 2, 4, 5, 7, 8]] = False
-    else:
-        low = places[2, 1] + rng.uniform(-0.25, 0.25) * _tall(places)
-        seam = int(side * np.clip(low, 0.1, 0.9))
-        out[:, :seam] = image[:, :seam]
-        left[[2, 3, 4, 5]] = False
-    return out, left
+    count, line = len(images), _line(images)
+    aside = rng.random(count) < 0.6
+    x = np.clip(places[:, 2, 0] + rng.uniform(-0.03, 0.03, count), 0.1, 0.9)
+    y = np.clip(places[:, 2, 1] + rng.uniform(-0.25, 0.25, count) * _tall(places), 0.1, 0.9)
+    left_half = line[None, None, None, :] < _each(images, x)
+    upper = line[None, None, :, None] < _each(images, y)
+    mine = torch.where(_each(images, aside) > 0, left_half, upper)
+    left = np.ones((count, 9), bool)
+    for rows, gone in ((aside, [1, 2, 4, 5, 7, 8]), (~aside, [2, 3, 4, 5])):
+        left[np.ix_(rows, gone)] = False
+    return torch.where(mine, images, others), left
 
 
 WAYS: dict[str, Callable[[torch.Tensor, np.ndarray, np.random.Generator], Spoilt]] = {
@@ -306,14 +384,20 @@ def break_pictures(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Break every picture in one of the `WAYS_TO_BREAK`, or in any of them.
 
-    Returns the pictures and which landmarks are still where they were, (n, 9) bool.
+    The landmarks lie on the processor. Returns the pictures and, there too, which landmarks are
+    still where they were, (n, 9) bool.
     """
-    rows = []
-    for i, (image, places) in enumerate(zip(images, landmarks.numpy(), strict=True)):
-        how = way or str(rng.choice(WAYS_TO_BREAK, p=ODDS / ODDS.sum()))
-        if how == "mixed halves":
-            rows.append(mixed_halves(image, places, images[(i + 1) % len(images)], rng))
+    names = np.array(WAYS_TO_BREAK)
+    how = rng.choice(names, len(images), p=ODDS / ODDS.sum()) if way is None else None
+    broken, places = images.clone(), landmarks.numpy().astype(np.float64)
+    left, others = np.ones((len(images), 9), bool), images.roll(-1, 0)
+    for name in WAYS_TO_BREAK if how is not None else (way or "",):
+        rows = np.arange(len(images)) if how is None else np.flatnonzero(how == name)
+        if not len(rows):
+            continue
+        chosen, at = _rows(images, rows)
+        if name == "mixed halves":
+            broken[at], left[rows] = mixed_halves(chosen, places[rows], others[at], rng)
         else:
-            rows.append(WAYS[how](image, places, rng))
-    broken = torch.stack([row[0] for row in rows]).clamp(-1, 1)
-    return broken, torch.from_numpy(np.stack([row[1] for row in rows]))
+            broken[at], left[rows] = WAYS[name](chosen, places[rows], rng)
+    return broken.clamp_(-1, 1), torch.from_numpy(left)
