@@ -344,7 +344,7 @@ def _pimple(
         red = (3.2, 1.0, 0.9)
     first = rng.choice([-1, 1])
     for side, grown in ((first, 1.0), (-first, 0.85)):
-        a, v = rng.uniform(0.085, 0.115), rng.uniform(0.275, 0.322)
+        a, v = rng.uniform(0.078, 0.105), rng.uniform(0.275, 0.322)
         away = np.hypot(m["a"] * m["side"] - side * a, m["v"] - v) * TEXTURE_PX
         size = grown * rng.uniform(12.5, 15.0)
         core, halo = np.exp(-((away / size) ** 4)), np.exp(-((away / (1.7 * size)) ** 2))

@@ -148,6 +148,7 @@ def face(picture: np.ndarray, buffers: Buffers, look: Look) -> np.ndarray:
         picture = laid_over(picture, rosy, cheek * skin * 0.8 * picture.max(-1) ** 2)
     spots = blur(blemishes(buffers), 0.8)
     picture = laid_over(picture, picture * np.array([1.0, 0.50, 0.48]), spots)
+    picture = laid_over(picture, picture * 0.4 + DARK * 0.4, lines.wear(buffers, look) * 0.75)
     x, y = buffers.landmarks["nose"]
     side = -1.0 if buffers.light[0] >= 0 else 1.0
     nose = np.array([[x + side * 0.02 * scale, y - 0.05 * scale], [x + side * 0.05 * scale, y]])

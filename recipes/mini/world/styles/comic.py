@@ -52,6 +52,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     if look.texture == "curly":
         rings = lines.curls(of_parts(buffers, HAIR), 0.10 * face_scale(buffers), rng)
         picture = laid_over(picture, INK, rings * 0.8)
+    picture = laid_over(picture, INK, lines.wear(buffers, look) * 0.55)
     picture = inked_eyes(picture, buffers, INK)
     picture = laid_over(picture, INK, blur(of_parts(buffers, GLASSES), 0.7) * 0.9)
     return halved(graded(picture, mood), sharpen=0.25)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ..ages import CHILDREN
 from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, Buffers
-from .surface import LUMA, blur, of_parts, smoothstep
+from ..words import Look
+from .eyes import face_scale
+from .surface import LUMA, blemishes, blur, of_parts, smoothstep
 
 
 def _bytes(value: np.ndarray) -> np.ndarray:
@@ -111,3 +114,47 @@ def curls(mask: np.ndarray, radius_px: float, rng: np.random.Generator) -> np.nd
             center, axes = (round(x * 16), round(y * 16)), (round(size * 16), round(size * 12))
             cv2.ellipse(layer, center, axes, turn, start, start + 235, 255, 1, cv2.LINE_AA, 4)
     return layer.astype(np.float32) / 255 * blur(mask, 1.0)
+
+
+def wear(buffers: Buffers, look: Look) -> np.ndarray:
+    """What a few strokes say of years and dimples, (height, width) 0..1.
+
+    Folds from the nose to the mouth and lines below the eyes from forty on, arcs beside the mouth
+    for dimples.
+    """
+    layer = np.zeros(buffers.parts.shape, np.uint8)
+    marks = {name: np.asarray(point, float) for name, point in buffers.landmarks.items()}
+    scale, eyes = face_scale(buffers), (marks["left_eye"], marks["right_eye"])
+    corners = (marks["mouth_left"], marks["mouth_right"])
+    middle = (corners[0] + corners[1]) / 2
+    down = middle - (eyes[0] + eyes[1]) / 2
+    down = down / (np.linalg.norm(down) + 1e-6) * scale
+
+    def stroke(points: list[np.ndarray], value: float) -> None:
+        start, bend, end = points
+        t = np.linspace(0, 1, 9)[:, None]
+        path = start * (1 - t) ** 2 + 2 * bend * t * (1 - t) + end * t**2
+        fixed = [np.round(path * 16).astype(np.int32)]
+        width = max(2, round(0.026 * scale))
+        cv2.polylines(layer, fixed, False, round(255 * value), width, cv2.LINE_AA, 4)
+
+    aged = look.age != "young" and look.who not in CHILDREN
+    deep = 1.0 if look.age == "old" else 0.75 if look.who == "man" else 0.55
+    for eye, corner in zip(eyes, corners, strict=True):
+        out = corner - middle
+        if look.dimples == "yes":
+            spot = corner + 0.42 * out - 0.04 * down
+            stroke([spot - 0.10 * down, spot + 0.22 * out, spot + 0.10 * down], 1.0)
+        if aged:
+            wing, foot = marks["nose"] + 0.62 * out, corner + 0.22 * out - 0.06 * down
+            stroke([wing, wing + 0.35 * (foot - wing) + 0.16 * out, foot], deep)
+            low = eye + 0.30 * down
+            stroke(
+                [low - 0.32 * out, low + 0.07 * down, low + 0.32 * out - 0.02 * down], 0.55 * deep
+            )
+    return blur(layer.astype(np.float32) / 255 * of_parts(buffers, FACE), 0.7)
+
+
+def spots(buffers: Buffers) -> np.ndarray:
+    """Rings about pimples, (height, width) 0..1."""
+    return ink(_edges(blur(blemishes(buffers), 1.0), 60, 120), 0.8)

@@ -10,6 +10,7 @@ import numpy as np
 from ..buffers import BEARD, BROWS, CLOTHES, EYES, FACE, GLASSES, HAIR, LIPS, NECK, Buffers
 from ..places import Place
 from ..words import Look
+from . import lines
 from .comic import calm_light
 from .eyes import face_scale, find_eyes
 from .grading import graded, side_light
@@ -195,12 +196,20 @@ def features(grid: np.ndarray, buffers: Buffers, material: np.ndarray, look: Loo
     for step, drop in ((0, 0), (side, 0), (side, -1)):
         put(x / cell + step, y / cell + drop, skin * np.array([0.74, 0.60, 0.60]))
     lips(put, bent(find_mouth(buffers), look.expression, 1.5 * scale * cell), cell, line)
-    spots = cells(blemishes(buffers))
-    if spots.max() > 0.2:
-        spot = np.unravel_index(spots.argmax(), spots.shape)
-        grid[spot] = grid[spot] * np.array([1.0, 0.45, 0.42])
+    grid = worn(grid, buffers, material, look)
     frames = cells(of_parts(buffers, GLASSES)) > 0.16
     grid[frames] = np.array([0.10, 0.09, 0.12])
+    return grid
+
+
+def worn(grid: np.ndarray, buffers: Buffers, material: np.ndarray, look: Look) -> np.ndarray:
+    """The grid with pimples, dimples and folds, each a few cells of a darker, redder skin."""
+    spots = cells(blemishes(buffers))
+    bumps = (spots > 0.35) | ((spots == spots.max()) & (spots > 0.2))
+    lined = np.clip(cells(lines.wear(buffers, look)) * 3.2, 0, 0.8) * (material == 0)
+    lined = np.where(lined > 0.3, lined, 0)[..., None]
+    grid = grid * (1 - lined * np.array([0.38, 0.54, 0.50]))
+    grid[bumps] = grid[bumps] * np.array([1.0, 0.45, 0.42])
     return grid
 
 
