@@ -18,17 +18,6 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-def has_onednn() -> bool:
-    """Does torch compute convolutions on the processor with oneDNN here, from packed weights?
-
-    Its operators for that are torch's own and not promised: where one is missing, the answer is no.
-    """
-    needed = ("_reorder_convolution_weight", "_convolution_pointwise")
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in needed
-    )
-
-
 def pick_device(name: str | torch.device | None = None) -> torch.device:
     """The device to compute on: the one named, or the best there is (CUDA, then MPS, then CPU).
 
@@ -86,6 +75,14 @@ def pick_dtype(device: torch.device, gpu_dtype: str, asked: str | None = None) -
             "slowly; try 'float16'"
         )
     return DTYPES[asked]
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Does a GPU or processor compute in bfloat16 by itself, so that mixed precision may pay?"""
+    if device.type == "cpu":
+        able = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device.type == "cuda" and _has_bfloat16(device)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

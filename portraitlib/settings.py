@@ -201,7 +201,7 @@ CHOICES = {
     "layers": tuple(LAYERS),
     "lr_scheduler": ("cosine", "linear", "constant"),
     "optimizer": ("adamw", "adamw8bit", "prodigy"),
-    "precision": ("float32", "float16", "bfloat16"),
+    "precision": ("float32", "float16", "bfloat16", "fast"),
 }
 
 
@@ -240,7 +240,9 @@ class DreamBooth:
     crop_jitter: each time that a photo is seen its crop lies elsewhere, by up to this share of the
         side; for photos that were read larger than the model's pictures by as much.
     gradient_checkpointing: less memory, a third slower.  compile: torch.compile of the UNet.
-    precision: number type of the forward pass; None is that of the model.
+    precision: number type of the forward pass; None is that of the model. "fast" is bfloat16 where
+        the processor or GPU computes it by itself, else None: on a processor it pays where a UNet
+        has about 100 channels and more.
     seed: order, crops, noise and time steps follow from it and the number of the step.
     save_every_steps: updates between checkpoints.
 

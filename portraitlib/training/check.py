@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from portraitlib.device import DTYPES, pick_dtype
+from portraitlib.device import DTYPES, computes_bfloat16, pick_dtype
 from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.settings import DreamBooth, UsageError
@@ -80,7 +80,10 @@ def fill_training(model: Model, photos: PhotoSet, settings: DreamBooth) -> Dream
         steps = math.ceil(settings.num_train_epochs * len(photos) / count)
         defaults["max_train_steps"] = steps
     filled = replace(settings, **(defaults | {"num_train_epochs": None}))
-    return replace(filled, alpha=filled.alpha or filled.rank)
+    precision = filled.precision
+    if precision == "fast":
+        precision = "bfloat16" if computes_bfloat16(model.device) else None
+    return replace(filled, alpha=filled.alpha or filled.rank, precision=precision)
 
 
 def _check_extra(settings: DreamBooth) -> None:
@@ -100,7 +103,8 @@ def _check_extra(settings: DreamBooth) -> None:
 
 def _check_fit(model: Model, settings: DreamBooth, class_images: ClassImages | None) -> None:
     """Raise UsageError for what this model, where it is, cannot be trained with."""
-    if settings.precision is not None:
+    mixed = settings.precision == "bfloat16" and computes_bfloat16(model.device)
+    if settings.precision is not None and not mixed:
         try:
             asked = pick_dtype(model.device, model.preset.gpu_dtype, settings.precision)
         except UsageError as problem:

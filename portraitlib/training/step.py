@@ -13,7 +13,6 @@ from portraitlib.device import DTYPES, forget_freed_memory, is_out_of_memory, pu
 from portraitlib.models.load import Model
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.training.data import Batch, TrainingData, encode_learning
-from portraitlib.training.quick_layers import QuickLayers, quick_layers
 from portraitlib.training.tuned import Tuned
 
 MOST_GRADIENT = 1.0  # the norm of all gradients together is cut to it
@@ -39,7 +38,6 @@ class Trainer:
     words: tuple[torch.Tensor, torch.Tensor] | None = None
     micro_batch_size: int = 0
     kept: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    quick: QuickLayers = field(default_factory=QuickLayers)
 
     @property
     def names(self) -> list[str]:
@@ -66,8 +64,6 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         micro_batch_size=settings.micro_batch_size or 0,
     )
     tuned.train()
-    if not settings.compile and _precision(model, settings) == "float32":
-        trainer.quick = quick_layers(tuned.parts.values(), model.device)
     trainer.kept = model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32)
     return trainer
 
@@ -143,12 +139,11 @@ def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
     """Gradients of the whole batch, from as many forward passes as memory wants."""
     trainer.optimizer.zero_grad(set_to_none=True)
     losses = []
-    with trainer.quick.used():
-        for start in range(0, len(batch), trainer.micro_batch_size):
-            part = batch.part(slice(start, start + trainer.micro_batch_size))
-            loss = weighted_error(trainer, part)
-            trainer.scaler.scale(loss).backward()
-            losses.append(loss.detach())
+    for start in range(0, len(batch), trainer.micro_batch_size):
+        part = batch.part(slice(start, start + trainer.micro_batch_size))
+        loss = weighted_error(trainer, part)
+        trainer.scaler.scale(loss).backward()
+        losses.append(loss.detach())
     return torch.stack(losses).sum()
 
 
@@ -174,7 +169,7 @@ def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
         if settings.text_learning_rate and trainer.data is not None:
             words = encode_learning(trainer.tuned.model, trainer.data.captions, batch.texts)
         else:
-            words = _words(trainer, batch, trainer.quick.distinct(batch.texts))
+            words = _words(trainer, batch)
         got = _answer(trainer.network, noisy, batch, words)
         wanted = _target(model, batch, a)
         first = int((~batch.of_class).sum())
@@ -183,7 +178,7 @@ def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
             rows = slice(first, None)
             with torch.no_grad():
                 part = batch.part(rows)
-                untouched = _words(trainer, part, part.texts)
+                untouched = _words(trainer, part)
                 held = _answer(model.pipeline.unet, noisy[rows], part, untouched)
             wanted = torch.cat([wanted[:first], held])
     error = (got - wanted).square().mean(1, keepdim=True)
@@ -192,14 +187,12 @@ def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
     return (error.mean((1, 2, 3)) * _snr_weights(model, settings, kept) * batch.weights).sum()
 
 
-def _words(
-    trainer: Trainer, batch: Batch, captions: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the untouched text encoders say: states of these captions, pooled of each sample's."""
+def _words(trainer: Trainer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the untouched text encoders say of each sample's caption: states and pooled."""
     assert trainer.words is not None
-    device = trainer.model.device
+    rows = put_on(batch.texts, trainer.model.device)
     states, pooled = trainer.words
-    return states[put_on(captions, device)], pooled[put_on(batch.texts, device)]
+    return states[rows], pooled[rows]
 
 
 def _answer(

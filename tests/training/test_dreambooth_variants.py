@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import portraitlib as pl
+from portraitlib.device import computes_bfloat16
 from portraitlib.models.adapters import Adapter, lora_modules
 from portraitlib.settings import ATTENTION, CONVOLUTIONS, FEED_FORWARD
-from portraitlib.training.check import fill_training
+from portraitlib.training.check import check_training, fill_training
 from portraitlib.training.checkpoints import newest_checkpoint
 
 PROMPT = "portrait of jrdnpl man"
@@ -138,6 +139,29 @@ def test_how_it_is_computed_changes_nothing_but_rounding(
     whole = train(mini, three_photos, settings, tmp_path / "whole", two_men)
     other = train(mini, three_photos, replace(settings, **given), tmp_path / "other", two_men)
     assert how_far(other.tensors, whole.tensors) < 0.01
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, "bfloat16"), (False, None)])
+def test_fast_is_bfloat16_where_the_device_computes_it(
+    mini, three_photos, quick, monkeypatch, able, expected
+):
+    monkeypatch.setattr("portraitlib.training.check.computes_bfloat16", lambda device: able)
+    chosen = check_training(mini, three_photos, quick(precision="fast"), None)
+    assert chosen.precision == expected
+    if not able:
+        with pytest.raises(pl.UsageError, match="DreamBooth.precision: got 'bfloat16' on a CPU"):
+            check_training(mini, three_photos, quick(precision="bfloat16"), None)
+
+
+def test_mixed_precision_learns_nearly_the_same(
+    mini, three_photos, quick, how_far, tmp_path, plain
+):
+    if not computes_bfloat16(mini.device):
+        pytest.skip("this device does not compute in bfloat16")
+    mixed = train(mini, three_photos, quick(precision="fast"), tmp_path)
+    assert mixed.recipe["precision"] == "bfloat16"
+    assert mixed.recipe["loss"] == pytest.approx(plain.recipe["loss"], rel=0.05)
+    assert 0 < how_far(mixed.tensors, plain.tensors) < 1
 
 
 def test_epochs_are_counted_in_photos(mini, three_photos):
