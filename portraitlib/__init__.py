@@ -45,16 +45,18 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
     )
     from portraitlib.studio.explore import explore, open_studio
     from portraitlib.studio.region import mark_region, pick_region
-    from portraitlib.training.class_images import (
-        class_images_cost,
-        make_class_images,
-        read_class_images,
-    )
-    from portraitlib.training.class_set import ClassImages, show_class_images
+    from portraitlib.training.class_images import class_images_cost, make_class_images
+    from portraitlib.training.class_set import ClassImages, read_class_images, show_class_images
     from portraitlib.training.dreambooth import train_dreambooth
-    from portraitlib.training.film import Film, Frame, film_strip, read_film
-    from portraitlib.training.film_choice import propose
-    from portraitlib.training.film_sheet import show_film, show_training
+    from portraitlib.training.film import (
+        Film,
+        Frame,
+        film_strip,
+        propose,
+        read_film,
+        show_film,
+        show_training,
+    )
     from portraitlib.training.meter import Progress
 
 

@@ -80,7 +80,7 @@ def pick_dtype(device: torch.device, gpu_dtype: str, asked: str | None = None) -
 def computes_bfloat16(device: torch.device) -> bool:
     """Does a GPU or processor compute in bfloat16 by itself, so that mixed precision may pay?"""
     if device.type == "cpu":
-        able = getattr(torch.cpu, "get_capabilities", dict)()
+        able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     return device.type == "cuda" and _has_bfloat16(device)
 

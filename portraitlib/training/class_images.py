@@ -1,17 +1,18 @@
 """Class images: what the model draws for "portrait of a man", so that training on one man does not
-make all men look like him.
+make all men look like him. Prior preservation: https://arxiv.org/abs/2208.12242, section 3.2.
 
-Prior preservation: https://arxiv.org/abs/2208.12242, section 3.2. How they are kept is in
-`class_cache`, what makes one good in `class_audit`.
+They are kept as PNG files with their recipes, in a folder under the hash of all that decides them
+but the seeds; each is written whole or not at all. A file is named by its seed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,29 @@ from portraitlib.generate.images import (
     OnStep,
     check_inputs,
     fill_defaults,
+    library_versions,
     most_images,
     text_to_image,
 )
 from portraitlib.models.load import Model
-from portraitlib.photos.files import NotAPhoto, list_photos, read_photo
-from portraitlib.photos.pictures import ready_picture
-from portraitlib.places import cache_folder, versions
-from portraitlib.portrait import Portrait
+from portraitlib.places import DECIDING, cache_folder, digest
+from portraitlib.portrait import Portrait, check_writable, read_recipe
 from portraitlib.settings import RANGES, Range, Sampling, UsageError, check_number
-from portraitlib.training.class_audit import Look, Plan, check_finder, fault_of, look_at, plan_set
-from portraitlib.training.class_cache import ClassCache
-from portraitlib.training.class_set import ClassImages, ClassImagesCost, Dropped, count_kinds
+from portraitlib.training.class_set import (
+    MOST,
+    ClassImages,
+    ClassImagesCost,
+    DroppedImage,
+    Look,
+    Plan,
+    check_finder,
+    count_kinds,
+    look_at,
+    none_good,
+    plan_set,
+)
 
-COUNT = Range(1, 1000, "class images", example=100)
+COUNT = Range(1, MOST, "class images", example=100)
 # Of the preset's steps. Class images need many people more than the last detail: with the embedded
 # model 2 in 102 show no coherent face (3 in 103 at all steps), and they are 4 % less sharp.
 STEPS_SHARE = 0.6
@@ -56,8 +66,7 @@ def make_class_images(
     prompt: the class prompt, "portrait of a man".  count: 1 to 1000.
     sampling: image i has seed + i; `num_images` does not count. Where it leaves the steps open,
         three fifths of the preset's are taken: 15 for "mini", 18 for "sdxl".
-    cache: folder in which they are kept by content; None for runs/class_images of the project, or
-        class_images in the folder that PORTRAITLIB_CACHE names.
+    cache: folder in which they are kept; None for class_images in runs, or in PORTRAITLIB_CACHE.
     allow_no_face: keep pictures without a face, such as sketches that no finder understands.
     on_step: called with (done, total) denoising steps of all pictures that have to be drawn; the
         total grows where one is dropped.
@@ -71,17 +80,27 @@ def make_class_images(
     Prior preservation: https://arxiv.org/abs/2208.12242.
     """
     settings, count = _checked(model, prompt, count, sampling)
-    store = _open_cache(model, prompt, settings, cache)
-    plan = plan_set(store.looks, settings.seed, count, allow_no_face)
+    folder = _folder(model, prompt, settings, cache)
+    kept, notes = _read_kept(folder, model)
+    plan = plan_set(_looks(kept), settings.seed, count, allow_no_face)
     drawn = 0
     if plan.missing:
-        assert settings.size_px is not None
         check_finder(model.preset.finder)
-        store.check_room(len(plan.missing), settings.size_px)
-        for done in _draw_missing(model, prompt, settings, count, store, allow_no_face, on_step):
-            drawn = done
-        plan = plan_set(store.looks, settings.seed, count, allow_no_face)
-    return _from_cache(model, prompt, settings, count, store, plan, drawn)
+        _check_room(folder, len(plan.missing), settings.size_px or 0)
+        asked = _Asked(prompt, settings, count, allow_no_face, folder)
+        drawn = _draw_missing(model, asked, kept, on_step)
+        plan = plan_set(_looks(kept), settings.seed, count, allow_no_face)
+    classes = _as_set(model, prompt, settings, kept, plan)
+    notes += _other_versions([kept[seed].recipe for seed in (*plan.good, *plan.dropped)])
+    if (good := len(classes)) < count:
+        notes.append(
+            f"{good} good ones of {good + len(classes.dropped)} drawn, {count} were asked for: "
+            f"{count_kinds(classes.dropped)}; try another prompt, more steps or allow_no_face=True"
+        )
+    for note in notes:
+        warnings.warn(f"class images: {note}", stacklevel=2)
+    source = f"{classes.source}, kept in {folder}"
+    return replace(classes, drawn=drawn, notes=tuple(notes), source=source)
 
 
 def class_images_cost(
@@ -98,13 +117,15 @@ def class_images_cost(
     Raises UsageError as that does for its arguments.
     """
     settings, count = _checked(model, prompt, count, sampling)
-    store = _open_cache(model, prompt, settings, cache)
-    plan = plan_set(store.looks, settings.seed, count, allow_no_face)
+    folder = _folder(model, prompt, settings, cache)
+    kept, _ = _read_kept(folder, model)
+    missing = len(plan_set(_looks(kept), settings.seed, count, allow_no_face).missing)
     steps = settings.num_inference_steps
     assert steps is not None
-    pace_s = store.seconds_per_step(str(model.device))
-    missing = len(plan.missing)
-    return ClassImagesCost(count, missing, steps, pace_s and pace_s * steps * missing)
+    pace_s = _seconds_per_pass(folder.parent, model, settings)
+    return ClassImagesCost(
+        count, missing, steps, pace_s and pace_s * _passes(asdict(settings)) * missing
+    )
 
 
 # --- what decides a set --------------------------------------------------------------------------
@@ -125,10 +146,10 @@ def _checked(model: Model, prompt: str, count: int, sampling: Sampling) -> tuple
     return fill_defaults(model, replace(sampling, num_images=1)), count
 
 
-def _open_cache(
+def _folder(
     model: Model, prompt: str, settings: Sampling, cache: str | os.PathLike[str] | None
-) -> ClassCache:
-    """What was drawn for these settings before; nothing is written."""
+) -> Path:
+    """Where what is drawn by these settings is kept, whatever the seeds."""
     home = cache_folder("class_images") if cache is None else Path(cache).expanduser().absolute()
     scheduler, preset = model.pipeline.scheduler, model.preset
     config = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
@@ -137,7 +158,7 @@ def _open_cache(
         "revision": model.revision,
         "dtype": model.dtype_name,
         "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
-        "adapters": [_adapter_key(each) for each in getattr(model, "adapters", ())],
+        "adapters": [[adapter.hash, scale] for adapter, scale in model.adapters],
         "scheduler": [type(scheduler).__name__, config],
         "prompt": prompt,
         "num_inference_steps": settings.num_inference_steps,
@@ -145,48 +166,137 @@ def _open_cache(
         "size_px": settings.size_px,
         "negative_prompt": settings.negative_prompt,
     }
-    return ClassCache(home, json.loads(json.dumps(about, default=repr)))
+    return home / digest(json.loads(json.dumps(about, default=repr)))
 
 
-def _adapter_key(applied: Any) -> list[Any]:
-    """The hash of an adapter that the model carries, and its scale."""
-    parts = applied if isinstance(applied, tuple) else (applied,)
-    return [getattr(part, "hash", part) for part in parts]
+# --- what is kept --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A class image on the disk, its recipe, and what it shows."""
+
+    path: Path
+    recipe: dict[str, Any]
+    look: Look
+
+
+def _read_kept(folder: Path, model: Model) -> tuple[dict[int, Kept], list[str]]:
+    """Seed -> picture, those whose file is whole; and a note of those that are not."""
+    kept: dict[int, Kept] = {}
+    damaged = []
+    for path in sorted(folder.glob("[0-9]*.png")):
+        seed = int(path.stem.split("-")[0])
+        recipe = _recipe_of(path)
+        if recipe is None:
+            damaged.append(seed)
+            continue
+        look = recipe.get("look")  # none in those of portraitlib 0.1
+        known = Look(**look) if look else look_at(_open(path), model.preset.finder)
+        kept[seed] = Kept(path, recipe, known)
+    seeds = ", ".join(map(str, damaged))
+    return kept, [f"damaged pictures are drawn anew: seeds {seeds}"] if damaged else []
+
+
+def _recipe_of(path: Path) -> dict[str, Any] | None:
+    """The recipe in a PNG that is whole; None for any other file."""
+    try:
+        with Image.open(path) as picture:
+            recipe = read_recipe(path, picture.info)
+            picture.verify()
+    except (UsageError, OSError, SyntaxError, ValueError):
+        return None
+    return recipe
+
+
+def _open(path: Path) -> Image.Image:
+    return Portrait.open(path).image.convert("RGB")
+
+
+def _looks(kept: Mapping[int, Kept]) -> dict[int, Look]:
+    return {seed: picture.look for seed, picture in kept.items()}
+
+
+def _check_room(folder: Path, count: int, size_px: int) -> None:
+    """Can so many pictures be written? Raises UsageError before they are drawn."""
+    check_writable(folder)
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    needed, free = count * 3 * size_px**2, shutil.disk_usage(place).free
+    if free < needed:
+        raise UsageError(
+            f"{folder.parent}: {count} class images of {size_px} px need up to "
+            f"{needed / 1e6:.0f} MB, got {free / 1e6:.0f} MB of free disk; "
+            "try cache=FOLDER on a disk with room"
+        )
+
+
+def _seconds_per_pass(home: Path, model: Model, settings: Sampling) -> float | None:
+    """How long the UNet took for one picture when such pictures were drawn last, of any prompt.
+
+    None if there are none of the same model and size on the same device.
+    """
+    alike: dict[str, Any] = {
+        "model": model.name,
+        "model_revision": model.revision,
+        "dtype": model.dtype_name,
+    }
+    alike |= {"size_px": settings.size_px, "device": str(model.device)}
+    folders = {folder: folder.stat().st_mtime for folder in home.glob("*/")}
+    for folder in sorted(folders, key=lambda folder: folders[folder], reverse=True):
+        recipes = [_recipe_of(path) for path in folder.glob("[0-9]*.png")]
+        if fitting := [r for r in recipes if r and alike.items() <= r.items()]:
+            return sum(r["seconds"] for r in fitting) / sum(map(_passes, fitting))
+    return None
+
+
+def _passes(recipe: Mapping[str, Any]) -> int:
+    """How often the UNet is asked for one picture."""
+    return recipe["num_inference_steps"] * (2 if recipe["guidance_scale"] > 1 else 1)
 
 
 # --- drawing -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be drawn: `count` good ones from the seed of `settings` on, into `folder`."""
+
+    prompt: str
+    settings: Sampling
+    count: int
+    allow_no_face: bool
+    folder: Path
+
+
 def _draw_missing(
-    model: Model,
-    prompt: str,
-    settings: Sampling,
-    count: int,
-    store: ClassCache,
-    allow_no_face: bool,
-    on_step: OnStep | None,
-) -> Iterator[int]:
-    """Draw batch after batch until the set is whole; yields how many were drawn so far."""
-    done, made_by = 0, versions()
+    model: Model, asked: _Asked, kept: dict[int, Kept], on_step: OnStep | None
+) -> int:
+    """Draw batch after batch into `kept` until the set is whole; returns how many were drawn."""
+    done, settings = 0, asked.settings
     largest = most_images({"model": model, "sampling": settings})
-    while missing := plan_set(store.looks, settings.seed, count, allow_no_face).missing:
-        batch = _first_run(missing, largest)
-        sampling = replace(settings, seed=batch[0], num_images=len(batch))
+    while True:
+        plan = plan_set(_looks(kept), settings.seed, asked.count, asked.allow_no_face)
+        if not plan.missing:
+            return done
+        seeds = _first_run(plan.missing, largest)
+        sampling = replace(settings, seed=seeds[0], num_images=len(seeds))
         report = None
         if on_step is not None:
-            report = _steps_of_all(on_step, settings, done, len(batch), len(missing))
+            report = _steps_of_all(on_step, settings, done, len(seeds), len(plan.missing))
         try:
-            portraits = text_to_image(model, prompt, sampling, on_step=report)
+            portraits = text_to_image(model, asked.prompt, sampling, on_step=report)
         except UsageError as problem:
             # Raised from the allocator's own error: a smaller batch may do.
-            if len(batch) == 1 or not isinstance(problem.__cause__, RuntimeError):
+            if len(seeds) == 1 or not isinstance(problem.__cause__, RuntimeError):
                 raise
-            largest = len(batch) // 2
+            largest = len(seeds) // 2
             continue
-        looks = [look_at(portrait.image, model.preset.finder) for portrait in portraits]
-        store.keep(portraits, looks, made_by)
-        done += len(batch)
-        yield done
+        for seed, portrait in zip(seeds, portraits, strict=True):
+            look = look_at(portrait.image, model.preset.finder)
+            recipe = {**portrait.recipe, "look": asdict(look)}
+            path = replace(portrait, recipe=recipe).save(asked.folder / f"{seed:06d}.png")
+            kept[seed] = Kept(path, recipe, look)
+        done += len(seeds)
 
 
 def _first_run(seeds: Sequence[int], most: int) -> list[int]:
@@ -209,135 +319,37 @@ def _steps_of_all(
     return report
 
 
-def _from_cache(
-    model: Model,
-    prompt: str,
-    settings: Sampling,
-    count: int,
-    store: ClassCache,
-    plan: Plan,
-    drawn: int,
+def _as_set(
+    model: Model, prompt: str, settings: Sampling, kept: Mapping[int, Kept], plan: Plan
 ) -> ClassImages:
-    """The set as it lies in the cache now; warns of all that is not as asked."""
+    """The pictures of a plan as they lie on the disk; raises UsageError if none is good."""
     assert settings.size_px is not None
     dropped = tuple(
-        Dropped(f"seed {seed}", *fault, store.load(seed)) for seed, fault in plan.dropped.items()
+        DroppedImage(f"seed {seed}", *fault, _open(kept[seed].path))
+        for seed, fault in plan.dropped.items()
     )
     if not plan.good:
-        raise UsageError(_no_good(f'"{prompt}" with {model.name}', [d.reason for d in dropped]))
-    seeds = (*plan.good, *plan.dropped)
-    notes = [*store.faults, *_other_versions(store, seeds)]
-    if len(plan.good) < count:
-        notes.append(
-            f"{len(plan.good)} good ones of {len(seeds)} drawn, {count} were asked for: "
-            f"{count_kinds(dropped)}; try another prompt, more steps or allow_no_face=True"
-        )
-    for note in notes:
-        warnings.warn(f"class images: {note}", stacklevel=3)
+        raise UsageError(none_good(f'"{prompt}" with {model.name}', [d.reason for d in dropped]))
     return ClassImages(
         prompt=prompt,
-        images=tuple(store.load(seed) for seed in plan.good),
+        images=tuple(_open(kept[seed].path) for seed in plan.good),
         size_px=settings.size_px,
         names=tuple(f"seed {seed}" for seed in plan.good),
         dropped=dropped,
-        notes=tuple(notes),
         source=(
             f"drawn by {model}, {settings.num_inference_steps} steps, guidance "
-            f"{settings.guidance_scale:g}, kept in {store.folder}"
+            f"{settings.guidance_scale:g}"
         ),
-        seconds=sum(store.rows[seed].seconds for seed in seeds),
-        drawn=drawn,
+        seconds=sum(kept[seed].recipe["seconds"] for seed in (*plan.good, *plan.dropped)),
     )
 
 
-def _other_versions(store: ClassCache, seeds: Sequence[int]) -> list[str]:
+def _other_versions(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which libraries were others when pictures were drawn; they may move single pixels."""
-    now = versions()
-    then = [store.rows[seed].versions for seed in seeds]
-    changed = sorted(
-        {f"{name} {row.get(name)}" for row in then for name in now if row.get(name) != now[name]}
-    )
-    count = sum(row != now for row in then)
-    return [f"{count} were drawn with {', '.join(changed)}, not with today's"] if count else []
-
-
-def _no_good(what: str, reasons: Sequence[str]) -> str:
-    told = "; ".join(dict.fromkeys(reasons))
-    return (
-        f"class images: none of {len(reasons)} of {what} is good ({told[:300]}); try another "
-        "prompt, or allow_no_face=True if no face is wanted"
-    )
-
-
-# --- one's own -----------------------------------------------------------------------------------
-
-
-def read_class_images(
-    folder: str | os.PathLike[str],
-    prompt: str,
-    size_px: int,
-    *,
-    allow_no_face: bool = False,
-    finder: str | None = None,
-) -> ClassImages:
-    """Take one's own pictures of many people as class images.
-
-    folder: JPEG, PNG, WebP, TIFF and (with pillow-heif) HEIC files lie directly in it, up to 1000.
-    prompt: what they show, the class prompt.
-    size_px: side of the pictures, `model.preset.size_px`. One of another size is resized, and if
-        it is no square cut about the largest face before; a note says so.
-    allow_no_face: keep pictures without a face.
-    finder: "dlib" (photographs) or "mini" (drawn portraits); None for whichever finds a face.
-
-    They are looked over as those of `make_class_images` are, in the order of their names.
-    Raises UsageError for a folder that cannot be read or holds no good picture.
-    """
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise UsageError(
-            f"prompt: got {prompt!r}, expected words that say what the pictures show; "
-            "try 'portrait of a man'"
-        )
-    size_px = int(check_number("read_class_images", "size_px", size_px, RANGES["size_px"]))
-    home = Path(folder).expanduser()
-    check_finder(finder)
-    paths, skipped = list_photos(home, int(COUNT.high), "class images")
-    if not paths:
-        raise UsageError(f"{folder}: holds no pictures, expected class images; put some in")
-    good, dropped, notes = _look_over(paths, size_px, allow_no_face, finder)
-    if not good:
-        raise UsageError(_no_good(str(folder), [item.reason for item in dropped]))
-    return ClassImages(
-        prompt=prompt,
-        images=tuple(good.values()),
-        size_px=size_px,
-        names=tuple(good),
-        dropped=tuple(dropped),
-        notes=(*(f"skipped {item}" for item in skipped), *notes),
-        source=f"read from {folder}",
-    )
-
-
-def _look_over(
-    paths: Sequence[Path], size_px: int, allow_no_face: bool, finder: str | None
-) -> tuple[dict[str, Image.Image], list[Dropped], list[str]]:
-    """The good pictures by name, those that are not, and what was done to which to make it fit."""
-    looks: dict[str, Look] = {}
-    good: dict[str, Image.Image] = {}
-    dropped, notes = [], []
-    for path in paths:
-        try:
-            whole, _ = read_photo(path)
-        except NotAPhoto as reason:
-            dropped.append(Dropped(path.name, "no picture", str(reason), None))
-            continue
-        # As a Portrait: a square one is resized as it is, not cut about the head.
-        image, about = ready_picture(Portrait(whole), size_px)
-        if whole.size != image.size:
-            told = [f"{whole.width}x{whole.height} px made to fit", *about]
-            notes.append(f"{path.name}: {'; '.join(told)}")
-        look = look_at(image, finder)
-        if fault := fault_of(look, looks, allow_no_face):
-            dropped.append(Dropped(path.name, *fault, image))
-        else:
-            looks[path.name], good[path.name] = look, image
-    return good, dropped, notes
+    now = {name: text for name, text in library_versions().items() if name in DECIDING}
+    changed = [
+        {f"{name} {then.get(name)}" for name in now if then.get(name) != now[name]}
+        for then in (recipe["versions"] for recipe in recipes)
+    ]
+    count, names = sum(map(bool, changed)), sorted(set().union(*changed))
+    return [f"{count} were drawn with {', '.join(names)}, not with today's"] if count else []

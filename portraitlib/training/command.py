@@ -119,11 +119,8 @@ def _check(asked: TrainingFile, model: Any, photos: PhotoSet) -> None:
 
 
 def _class_images(asked: TrainingFile, model: Any, say: Say) -> ClassImages | None:
-    from portraitlib.training.class_images import (
-        class_images_cost,
-        make_class_images,
-        read_class_images,
-    )
+    from portraitlib.training.class_images import class_images_cost, make_class_images
+    from portraitlib.training.class_set import read_class_images
 
     wanted = asked.class_images
     if wanted is None:
@@ -164,9 +161,7 @@ def _film(asked: TrainingFile, photos: PhotoSet, held_out: PhotoSet | None) -> A
 def _finish(asked: TrainingFile, model: Any, adapter: Adapter, say: Say) -> None:
     """Say which step to take and why, write it in both forms, and say how to use it."""
     if asked.film:
-        from portraitlib.training.film import read_film
-        from portraitlib.training.film_choice import propose
-        from portraitlib.training.film_sheet import show_film, show_training
+        from portraitlib.training.film import propose, read_film, show_film, show_training
 
         film = read_film(asked.out)
         show_film(film).savefig(asked.out / "film.png")
