@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
         show_film,
         show_training,
     )
-    from portraitlib.training.meter import Progress
+    from portraitlib.training.history import Progress
 
 
 def _homes() -> dict[str, str]:

@@ -45,7 +45,7 @@ def is_running(pid: int) -> bool:
 
 # --- killed --------------------------------------------------------------------------------------
 
-PROOF_SYNCS = 5  # so often a run that begins asks for bytes to be on the disk, before any save
+PROOF_SYNCS = 1  # so often a run that begins asks for bytes to be on the disk, before any save
 
 
 def die_at_sync(left: int) -> None:
@@ -84,7 +84,7 @@ def attempt(
 
 
 def newest_step(folder: Path) -> int:
-    return max((int(path.name[5:]) for path in folder.glob("step-*")), default=0)
+    return max((int(path.stem[5:]) for path in folder.glob("step-*")), default=0)
 
 
 def kill_by_plan(

@@ -26,10 +26,15 @@ def tensors_at(step: int) -> dict[str, torch.Tensor]:
     return {"weight": noise, "half": noise.bfloat16(), "step": torch.tensor(float(step))}
 
 
-def save_steps(folder: Path, *steps: int, **settings) -> None:
-    with open_run(folder, IDENTITY) as run:
+def save_steps(folder: Path, *steps: int) -> None:
+    with open_run(folder, IDENTITY):
         for step in steps:
-            save_checkpoint(run, step, tensors_at(step), {"loss": 1 / 3, "step": step}, **settings)
+            save_checkpoint(folder, step, tensors_at(step), {"loss": 1 / 3, "step": step})
+
+
+def files_of(*steps: int) -> set[str]:
+    """What is in the folder of a run that saved these."""
+    return {".lock", "run.json", *(f"step-{step:06d}.safetensors" for step in steps)}
 
 
 def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:

@@ -7,12 +7,12 @@ from accelerate import Accelerator
 
 from portraitlib.training.check import fill_training
 from portraitlib.training.data import Batch, encode_captions, prepare_data
+from portraitlib.training.networks import tune
 from portraitlib.training.step import (
     _accumulate,
     make_trainer,
     weighted_error,
 )
-from portraitlib.training.tuned import tune
 
 
 def trainer_for(model, photos, settings, class_images=None):

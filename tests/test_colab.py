@@ -109,7 +109,7 @@ def test_a_session_cut_off_goes_on_in_the_next(mini, three_photos, quick, drive,
     for path in content.iterdir():  # the machine is another one, Drive is the same
         if path.name != "drive":
             shutil.rmtree(path)
-    (run,) = {path.parent for path in drive.rglob("step-000002")}
+    (run,) = {path.parent for path in drive.rglob("step-000002.safetensors")}
     begun, told = list_checkpoints(run), []
     pl.train_dreambooth(mini, three_photos, settings, on_step=told.append, **given)
     assert begun == (2,) and [each.step for each in told] == [4]

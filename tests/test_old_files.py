@@ -14,6 +14,14 @@ from portraitlib.batch.results import describe_run, kept_runs, read_results
 from portraitlib.measuring.scoreboard import read_scores
 
 OLD = Path(__file__).parent / "fixtures" / "version_0_1"
+SETTINGS = pl.DreamBooth(
+    instance_prompt="portrait of jrdnpl man",
+    max_train_steps=2,
+    train_batch_size=1,
+    layers="attention",
+    rank=1,
+    save_every_steps=2,
+)
 DRAWN = ("run/portrait-000", "run/portrait-001", "control", "image")
 pytestmark = pytest.mark.filterwarnings("ignore:the picture may differ")  # library versions do
 
@@ -52,16 +60,17 @@ def test_an_adapter_is_opened_from_both_of_its_forms():
 
 
 def test_a_training_that_is_complete_is_not_trained_again(training, mini, monkeypatch):
-    settings = pl.DreamBooth(
-        instance_prompt="portrait of jrdnpl man",
-        **{"max_train_steps": 2, "train_batch_size": 1, "layers": "attention", "rank": 1},
-        save_every_steps=2,
-    )
     monkeypatch.setattr("portraitlib.training.dreambooth.update", pytest.fail)
-    adapter = pl.train_dreambooth(mini, pl.subject_photos(), settings, folder=training, trackers=())
+    adapter = pl.train_dreambooth(mini, pl.subject_photos(), SETTINGS, folder=training, trackers=())
     kept = pl.Adapter.open(OLD / "training/adapter.safetensors")
     assert adapter.tensors.keys() == kept.tensors.keys()
     assert all(torch.equal(adapter.tensors[name], kept.tensors[name]) for name in kept.tensors)
+
+
+def test_a_training_that_was_stopped_is_refused_in_one_line(training, mini):
+    (training / "adapter.safetensors").unlink()
+    with pytest.raises(pl.UsageError, match="a training of portraitlib 0.1 was stopped there"):
+        pl.train_dreambooth(mini, pl.subject_photos(), SETTINGS, folder=training, trackers=())
 
 
 def test_a_film_is_read(training):

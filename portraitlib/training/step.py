@@ -1,10 +1,19 @@
-"""One update of the weights: a forward pass, a weighted loss, and the optimizer."""
+"""One update of the weights: a forward pass, a weighted loss, and the optimizer.
+
+And what goes with it: the processes that share a step, and Ctrl-C, which does not break into one.
+"""
 
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +22,7 @@ from portraitlib.device import DTYPES, forget_freed_memory, is_out_of_memory, pu
 from portraitlib.models.load import Model
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.training.data import Batch, TrainingData, encode_learning
-from portraitlib.training.tuned import Tuned
+from portraitlib.training.networks import Tuned
 
 MOST_GRADIENT = 1.0  # the norm of all gradients together is cut to it
 LEAST_RATE = 0.05  # of the learning rate, where the schedule ends
@@ -229,3 +238,79 @@ def _snr_weights(model: Model, settings: DreamBooth, kept: torch.Tensor) -> torc
 
 def _precision(model: Model, settings: DreamBooth) -> str:
     return settings.precision or model.dtype_name
+
+
+# --- processes, and Ctrl-C --------------------------------------------------------------------
+
+
+def start_accelerator(model: Model, place: Path, trackers: tuple[str, ...] | None) -> Any:
+    """Processes and trackers; number types and gradients are the trainer's own."""
+    from accelerate import Accelerator
+    from accelerate.utils import is_tensorboard_available
+
+    if trackers is None:
+        trackers = ("tensorboard",) if is_tensorboard_available() else ()
+
+    # One process alone needs no word of the device, which could not be another one later.
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of missing trackers is said below
+            accelerator = Accelerator(
+                cpu=several and model.device.type == "cpu",
+                log_with=list(trackers) or None,
+                project_dir=place / "logs",
+            )
+    except (ImportError, ValueError) as problem:
+        raise UsageError(f"trackers: got {list(trackers)}: {problem}") from None
+    if missing := set(trackers) - {str(tracker) for tracker in accelerator.log_with}:
+        name = sorted(missing)[0]
+        raise UsageError(f"trackers: got {name!r}, which is not installed; pip install {name}")
+    return accelerator
+
+
+@contextmanager
+def tracked(accelerator: Any) -> Iterator[None]:
+    """Let the trackers write meanwhile."""
+    accelerator.init_trackers("training")
+    try:
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()  # the processes stay together, for the next training
+
+
+def is_any(trainer: Trainer, here: bool) -> bool:
+    """Is it so in any of the processes?"""
+    flag = torch.tensor(float(here), device=trainer.model.device)
+    return bool(trainer.accelerator.reduce(flag, reduction="sum"))
+
+
+@dataclass
+class Interrupt:
+    """asked: has Ctrl-C been pressed since?"""
+
+    asked: bool = False
+
+
+@contextmanager
+def hold_interrupts() -> Iterator[Interrupt]:
+    """Note Ctrl-C rather than break off, so that a step is done or not; a second one breaks off.
+
+    Outside the main thread, where Python takes no signals, nothing changes.
+    """
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+
+    def note(number: int, frame: object) -> None:
+        if interrupt.asked:
+            raise KeyboardInterrupt
+        interrupt.asked = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)

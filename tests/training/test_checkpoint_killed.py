@@ -16,8 +16,9 @@ KILLED = """
 import hashlib, json, random, sys, time, warnings
 from pathlib import Path
 import torch
-from portraitlib.training.checkpoints import newest_checkpoint, open_run, save_checkpoint
-from portraitlib.training.optimizer_state import load_optimizer, optimizer_tensors
+from portraitlib.training.checkpoints import (
+    load_optimizer, newest_checkpoint, open_run, optimizer_tensors, save_checkpoint
+)
 from processes import PROOF_SYNCS, attempt, kill_by_plan, newest_step
 
 STEPS, EVERY = 80, 5
@@ -72,8 +73,8 @@ start_s = time.perf_counter()
 assert attempt(train, base / "whole") == 0
 whole_s = time.perf_counter() - start_s
 draw = random.Random(int(sys.argv[2]))
-# Each of the five times that one save asks for bytes to be on the disk, in the first save after
-# the proof; among them moments at random, mostly early enough for the work to go on many times.
+# In the middle of each of the first five saves; among them moments at random, mostly early enough
+# for the work to go on many times.
 plan = [{"sync": PROOF_SYNCS + count} for count in range(1, 6)]
 plan += [{"moment_s": draw.uniform(0, whole_s / 5)} for _ in range(15)]
 draw.shuffle(plan)
@@ -92,6 +93,6 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_very_weights_of_one_that_w
     result = json.loads(done.stdout)
     assert len(result["told"]) == 20
     assert sum(each["inside"] for each in result["told"]) == 5
-    assert sum(each["halves"] for each in result["told"]) >= 4  # the fifth died after the rename
+    assert sum(each["halves"] for each in result["told"]) >= 4
     assert any(begun > "0" for each in result["told"] for begun in each["begun"])
     assert set(result["ended"]) == {result["whole"]}

@@ -175,9 +175,7 @@ def test_pictures_by_other_versions_are_used_and_said(mini, cache):
 
 
 def test_pictures_kept_by_version_0_1_are_used(mini, cache):
-    for path in sorted(
-        cache.glob("*/*.png")
-    ):  # named by a hash as well, looks in a list
+    for path in sorted(cache.glob("*/*.png")):  # named by a hash as well, looks in a list
         changed_recipe(path, look=None)
         path.rename(path.with_stem(f"{path.stem}-0a1b2c3d"))
     assert make(mini, cache).drawn == 0

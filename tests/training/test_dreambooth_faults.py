@@ -188,16 +188,19 @@ def test_a_disk_that_fills_up_in_a_save_costs_nothing_that_was_saved(
     settings = quick(max_train_steps=6, save_every_steps=2)
     whole = train(mini, three_photos, settings, tmp_path / "whole")
 
-    def save(run, step, *rest):
+    def save(folder, step, *rest):
         with largest_file(100_000 if step == 4 else 2**40):
-            return original(run, step, *rest)
+            return original(folder, step, *rest)
 
     original = dreambooth.save_checkpoint
     with monkeypatch.context() as patch, pytest.raises(pl.UsageError) as stopped:
         patch.setattr(dreambooth, "save_checkpoint", save)
         train(mini, three_photos, settings, tmp_path / "full")
     said = str(stopped.value)
-    assert "step-000004: cannot be saved (" in said and "; step 2 stands; make room" in said
+    assert (
+        "step-000004.safetensors: cannot be saved (" in said
+        and "; step 2 stands; make room" in said
+    )
     assert "\n" not in said
     assert list_checkpoints(tmp_path / "full") == (2,)
     assert train(mini, three_photos, settings, tmp_path / "full").hash == whole.hash

@@ -24,7 +24,7 @@ def no_work(monkeypatch):
     def work(*given, **more):
         pytest.fail("work was done")
 
-    for name in ("open_run", "tune", "prepare_data", "encode_captions", "_accelerator"):
+    for name in ("open_run", "tune", "prepare_data", "encode_captions", "start_accelerator"):
         monkeypatch.setattr(dreambooth, name, work)
 
 

@@ -60,10 +60,9 @@ start_s = time.perf_counter()
 expected = train(base / "whole").hash
 whole_s = time.perf_counter() - start_s
 draw = random.Random(int(sys.argv[2]))
-# Each of the five times that a save asks for bytes to be on the disk, in the first or the second
-# save after the proof; among them moments at random.
-plan = [{"sync": PROOF_SYNCS + count + 5 * draw.randrange(2)} for count in range(1, 6)]
-plan += [{"moment_s": draw.uniform(0, whole_s / 3)} for _ in range(15)]
+# In the middle of the first, second or third save; among them moments at random.
+plan = [{"sync": PROOF_SYNCS + count} for count in (1, 1, 2, 2, 3)]
+plan += [{"moment_s": draw.uniform(0, whole_s / 3)} for _ in range(7)]
 draw.shuffle(plan)
 told, ended, last = kill_by_plan(attempted, outcome, base, plan)
 warnings.simplefilter("ignore")
@@ -75,11 +74,11 @@ print(json.dumps({"told": told, "ended": ended, "whole": expected, "seconds": wh
 
 @POSIX
 @pytest.mark.slow
-def test_a_training_killed_at_twenty_moments_ends_with_the_very_weights(tmp_path):
+def test_a_training_killed_at_twelve_moments_ends_with_the_very_weights(tmp_path):
     done = run_python(KILLED, str(tmp_path), "7")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert len(result["told"]) == 20
+    assert len(result["told"]) == 12
     assert sum(each["inside"] for each in result["told"]) == 5
     assert sum(each["halves"] for each in result["told"]) >= 3
     assert any(each["begun"] > 0 for each in result["told"])
@@ -166,7 +165,13 @@ def test_two_processes_see_the_samples_of_one_and_come_to_the_same(tmp_path, how
         learnt = [pl.Adapter.open(tmp_path / n / name / "adapter.safetensors") for n in places]
         assert how_far(learnt[0].tensors, learnt[1].tensors) < 0.01
         files = sorted(path.name for path in (tmp_path / "two" / name).iterdir())
-        assert files == [".lock", "adapter.safetensors", "logs", "step-000003"]
+        assert files == [
+            ".lock",
+            "adapter.safetensors",
+            "logs",
+            "run.json",
+            "step-000003.safetensors",
+        ]
         assert len(list((tmp_path / "two" / name / "logs").rglob("events*"))) == 1
     refusals = [(tmp_path / "two" / f"refused{i}.txt").read_text() for i in (0, 1)]
     said = "DreamBooth.train_batch_size: got 3 with 2 processes, expected a multiple; try 2"
@@ -174,4 +179,4 @@ def test_two_processes_see_the_samples_of_one_and_come_to_the_same(tmp_path, how
     stops = [(tmp_path / "two" / f"stopped{i}.txt").read_text() for i in (0, 1)]
     (step,) = {text.split(" of 1000")[0].removeprefix("stopped after step ") for text in stops}
     assert int(step) % 10 == 0
-    assert (tmp_path / "two" / "stopped" / f"step-{int(step):06d}").is_dir()
+    assert (tmp_path / "two" / "stopped" / f"step-{int(step):06d}.safetensors").is_file()

@@ -291,7 +291,7 @@ def test_a_second_run_in_the_folder_is_refused(mini, three_photos, quick, tmp_pa
     with open_run(tmp_path, {}), counted() as counts, refused:
         train(mini, three_photos, quick(), tmp_path)
     assert not counts
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "run.json"]
 
 
 @pytest.mark.parametrize(

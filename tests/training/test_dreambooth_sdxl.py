@@ -15,7 +15,7 @@ from portraitlib.models.adapters import Adapter, lora_modules
 from portraitlib.models.kohya_keys import from_kohya, to_kohya
 from portraitlib.models.presets import PRESETS
 from portraitlib.training.check import fill_training
-from portraitlib.training.tuned import tune
+from portraitlib.training.networks import tune
 
 # Width of a level and how many transformer blocks there are of it: 4 + 2 * 2 + 3 * 2 of 640 wide,
 # and of 1280 wide 10 each in two layers down, one in the middle and three up.

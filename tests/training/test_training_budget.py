@@ -16,7 +16,7 @@ from small_runs import SMALL
 import portraitlib as pl
 from portraitlib import cli, cost
 from portraitlib.training.checkpoints import list_checkpoints, newest_checkpoint
-from portraitlib.training.meter import Progress, training_cost
+from portraitlib.training.history import Progress, training_cost
 
 NO_TIME = pl.Budget(seconds=1e-6)
 
