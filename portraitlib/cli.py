@@ -128,11 +128,16 @@ def _photos(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     """Train, or write a settings file to train with."""
-    from portraitlib.training.command import changed, train_from_file, write_plan
-    from portraitlib.training.file import example_file, read_training_file
+    from portraitlib.training.command import (
+        changed,
+        example_file,
+        read_training_file,
+        train_from_file,
+        write_plan,
+    )
 
     if chosen.example:
-        print(example_file(model=chosen.model), end="")
+        print(example_file(chosen.model), end="")
     elif chosen.plan:
         print(write_plan(chosen.plan, chosen.settings))
     elif chosen.settings is None:

@@ -1,36 +1,257 @@
-"""`portraitlib train`: from a settings file to an adapter, told line by line."""
+"""`portraitlib train`: from a settings file in TOML to an adapter, told line by line.
+
+`example.toml` beside this has every key with its meaning, range and default.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
+import re
 import shlex
+import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portraitlib.cost import BudgetSpent
+from portraitlib.cost import Budget, BudgetSpent
 from portraitlib.generate.progress import print_progress
-from portraitlib.photos.photo_set import PhotoSet
-from portraitlib.photos.read import read_photos
+from portraitlib.photos.photo_set import IDENTIFIER, PhotoSet
+from portraitlib.photos.read import CAPTION, read_photos
 from portraitlib.photos.subject import subject_photos
 from portraitlib.portrait import check_writable, write_whole
-from portraitlib.settings import UsageError
-from portraitlib.training.file import (
-    SUBJECT,
-    TrainingFile,
-    plan_file,
-    read_toml,
-    read_training_file,
-)
+from portraitlib.settings import DreamBooth, Range, UsageError, check_number
 
 if TYPE_CHECKING:
     from portraitlib.models.adapters import Adapter
+    from portraitlib.models.load import Model
     from portraitlib.training.class_set import ClassImages
+    from portraitlib.training.dreambooth import Watch
 
+HERE = Path(__file__).parent
+SUBJECT = "subject"  # in place of a folder of photos: the drawn person
+NONE = "none"  # TOML has no word for it
+NUMBERS = {
+    "count": Range(1, 1000, "class images", 100),
+    "every": Range(1, 1_000_000, "updates", 100),
+    "held_out": Range(0, 200, "photos", 3),
+    "budget_dollars": Range(0.001, 1e6, "dollars", 2.0, whole=False),
+    "budget_seconds": Range(1, 1e8, "seconds", 3600),
+}
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """[class_images]: drawn from the prompt, or one's own in the folder."""
+
+    prompt: str | None = None
+    count: int = 100
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class FilmTable:
+    """[film]: what is drawn on the way, every so many updates, and measured with `held_out` photos.
+
+    prompt: None is what the photos are called.  class_prompt: None is that of the class images.
+    """
+
+    prompt: str | None = None
+    class_prompt: str | None = None
+    every: int = 100
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
+class TopTable:
+    """What stands above all tables. photos: a folder, or "subject".  out: None is in runs/."""
+
+    model: str | None = None
+    photos: str = ""
+    identifier: str = IDENTIFIER
+    caption: str = CAPTION
+    out: str | None = None
+    trackers: tuple[str, ...] = ()
+    budget_dollars: float | None = None
+    budget_seconds: float | None = None
+
+
+TABLES: dict[str, type] = {"dreambooth": DreamBooth, "class_images": ClassTable, "film": FilmTable}
+
+
+@dataclass(frozen=True)
+class TrainingFile:
+    """What a settings file asks for; None for a table that it does not have."""
+
+    path: Path
+    top: TopTable
+    dreambooth: DreamBooth
+    class_images: ClassTable | None
+    film: FilmTable | None
+
+    def beside(self, folder: str) -> Path:
+        """A folder that the file names is beside it, wherever the command is run."""
+        return (self.path.parent / Path(folder).expanduser()).absolute()
+
+    @property
+    def out(self) -> Path:
+        """The folder of the run."""
+        return self.beside(self.top.out or f"runs/{self.path.stem}")
+
+    @property
+    def class_prompt(self) -> str | None:
+        """What class images show, or is held without any."""
+        return self.class_images.prompt if self.class_images else self.dreambooth.class_prompt
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def read_training_file(path: str | os.PathLike[str]) -> TrainingFile:
+    """Read and check a settings file; nothing is loaded, nothing of what it names is looked at.
+
+    Raises UsageError that names the file and the key, for whatever it is that does not fit.
+    """
+    source = Path(path).expanduser().absolute()
+    raw = _read_toml(source)
+    tables = {name: value for name, value in raw.items() if isinstance(value, dict)}
+    top = _checked(f"{source}: ", {k: raw[k] for k in raw.keys() - tables}, TopTable, [*TABLES])
+    for name in tables:
+        if name not in TABLES:
+            raise UsageError(f"{source}: [{name}]: no such table; {_near(name, [*TABLES])}")
+    given = {name: _checked(f"{source}: [{name}] ", tables[name], TABLES[name]) for name in tables}
+    if not top.photos:
+        raise UsageError(f"{source}: photos: missing, expected a folder; try photos = {SUBJECT!r}")
+    settings, classes = given.get("dreambooth", DreamBooth()), given.get("class_images")
+    if classes and not classes.prompt:
+        raise UsageError(
+            f"{source}: [class_images] prompt: missing, expected words; try 'portrait of a man'"
+        )
+    if classes and settings.class_prompt is not None:
+        raise UsageError(
+            f"{source}: [dreambooth] class_prompt: given beside [class_images], which has its own; "
+            "leave one of them out"
+        )
+    return TrainingFile(source, top, settings, classes, given.get("film"))
+
+
+def _read_toml(source: Path) -> dict[str, Any]:
+    """The tables of a TOML file; raises UsageError for one that cannot be read."""
+    try:
+        return tomllib.loads(source.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{source}: no such file; try portraitlib train --example > {source.name}"
+        ) from None
+    except OSError as problem:
+        raise UsageError(f"{source}: cannot be read ({problem.strerror or problem})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{source}: is no text in UTF-8, expected TOML") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{source}: is no TOML: {problem}") from None
+
+
+def _checked(where: str, given: Mapping[str, Any], table: type, others: Sequence[str] = ()) -> Any:
+    """The record of a table; raises UsageError that begins with `where` and the key."""
+    known = [setting.name for setting in fields(table)]
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{where}{name}: no such key; {_near(name, [*known, *others])}")
+        if table is DreamBooth:  # which checks them itself
+            values[name] = None if value == NONE else value
+        elif value != NONE:
+            values[name] = _checked_value(where, name, value)
+    try:
+        return table(**values)
+    except UsageError as problem:
+        raise UsageError(where + re.sub(r"^DreamBooth[.:]\s*", "", str(problem))) from None
+
+
+def _checked_value(where: str, name: str, value: Any) -> Any:
+    if name in NUMBERS:
+        try:
+            return check_number("", name, value, NUMBERS[name])
+        except UsageError as problem:
+            raise UsageError(f"{where}{str(problem).removeprefix('.')}") from None
+    if name == "trackers":
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise UsageError(f'{where}{name}: got {value!r}, expected a list; try ["tensorboard"]')
+        return tuple(value)
+    if not (isinstance(value, str) and value.strip()):
+        raise UsageError(f"{where}{name}: got {value!r}, expected a text; see train --example")
+    return value
+
+
+def _near(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
+
+
+def example_file(model: str | None = None) -> str:
+    """A settings file with every key, its meaning, unit, range and default by preset."""
+    text = (HERE / "example.toml").read_text(encoding="utf-8")
+    if model in (None, "mini"):
+        return text
+    top = {"model": model, "photos": "my_photos"}
+    return _filled(text, {"": top, "class_images": {"count": 100}})
+
+
+def write_plan(path: str, settings: str | None = None) -> Path:
+    """Write a new settings file for all weights of SDXL; return where it is.
+
+    settings: another settings file, whose photos and prompts it takes; its number of steps, rank
+        and rates are of a LoRA or of another model.
+    Raises UsageError for a file that is there already.
+    """
+    target = Path(path).expanduser().absolute()
+    if target.exists():
+        raise UsageError(f"--plan: {target} is there already; give another name")
+    values: dict[str, dict[str, Any]] = {}
+    if settings is not None:
+        other = read_training_file(settings)
+        top, dreambooth = asdict(other.top), asdict(other.dreambooth)
+        values[""] = {name: top[name] for name in ("photos", "identifier", "caption")}
+        if values[""]["photos"] == SUBJECT:
+            del values[""]["photos"]
+        values["dreambooth"] = {name: dreambooth[name] for name in ("instance_prompt", "seed")}
+        values["class_images"] = {"prompt": other.class_prompt}
+    text = (HERE / "full.toml").read_text(encoding="utf-8").replace("{name}", target.name)
+    write_whole(target, _filled(text, values).encode())
+    return target
+
+
+def _filled(text: str, values: Mapping[str, Mapping[str, Any]]) -> str:
+    """A settings file with other values, table -> key -> value; None leaves the line as it is."""
+    lines, table = [], ""
+    for line in text.splitlines():
+        if header := re.fullmatch(r"\[(\w+)\]", line):
+            table = header[1]
+        key = re.match(r"(?:# )?(\w+) = ", line)
+        value = values.get(table, {}).get(key[1]) if key else None
+        lines.append(line if key is None or value is None else f"{key[1]} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+# --- the training --------------------------------------------------------------------------------
+
+
+def changed(
+    asked: TrainingFile, model: str | None, photos: str | None, out: str | None
+) -> TrainingFile:
+    """The same with what was given on the command line, whose folders are those of the shell."""
+    given = {"model": model, "photos": photos, "out": out}
+    for name in ("photos", "out"):
+        folder = given[name]
+        if folder is not None and (name, folder) != ("photos", SUBJECT):
+            given[name] = str(Path(folder).expanduser().absolute())
+    top: Any = {name: value for name, value in given.items() if value is not None}
+    return replace(asked, top=replace(asked.top, **top))
 
 
 def train_from_file(asked: TrainingFile, say: Say) -> None:
@@ -45,7 +266,7 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
     main = int(os.environ.get("RANK", 0)) == 0
     say = say if main else _silent
     check_writable(asked.out)
-    model = load_model(asked.model)
+    model = load_model(asked.top.model)
     say(f"model: {model}")
     photos, held_out = _photos(asked, model)
     say(f"photos: {photos.summary}" + (f"; {len(held_out)} held out" if held_out else ""))
@@ -61,10 +282,10 @@ def train_from_file(asked: TrainingFile, say: Say) -> None:
             classes,
             folder=asked.out,
             watch=watch,
-            watch_every=asked.film["every"] if asked.film else 100,
-            trackers=asked.trackers,
+            watch_every=asked.film.every if asked.film else 100,
+            trackers=asked.top.trackers,
             on_step=print_progress() if main else None,
-            budget=asked.budget,
+            budget=Budget(asked.top.budget_dollars, asked.top.budget_seconds),
         )
     except KeyboardInterrupt as stopped:
         if not str(stopped):
@@ -87,56 +308,53 @@ def _silent(line: str) -> None:
     """Say nothing: another process does."""
 
 
-def _photos(asked: TrainingFile, model: Any) -> tuple[PhotoSet, PhotoSet | None]:
+def _photos(asked: TrainingFile, model: Model) -> tuple[PhotoSet, PhotoSet | None]:
     """The photos to train on, and those to measure with."""
-    size_px, identifier = model.preset.size_px, asked.identifier
-    count = asked.film["held_out"] if asked.film else 0
-    if asked.photos == SUBJECT:
-        drawn = {"size_px": size_px, "identifier": identifier}
-        others = subject_photos(held_out=True, **drawn) if count else None
-        return subject_photos(**drawn), others
-    photos = read_photos(
-        asked.photos, size_px=size_px, identifier=identifier, caption=asked.caption
-    )
-    if not count:
-        return photos, None
+    size_px, top = model.preset.size_px, asked.top
+    count = asked.film.held_out if asked.film else 0
+    if top.photos == SUBJECT:
+        photos = subject_photos(size_px=size_px, identifier=top.identifier)
+        if not count:
+            return photos, None
+        return photos, subject_photos(held_out=True, size_px=size_px, identifier=top.identifier)
+    folder = asked.beside(top.photos)
+    photos = read_photos(folder, size_px=size_px, identifier=top.identifier, caption=top.caption)
     try:
-        return photos.hold_out(count)
+        return photos.hold_out(count) if count else (photos, None)
     except UsageError as problem:
         raise UsageError(f"{asked.path}: [film] held_out: {problem}") from None
 
 
-def _check(asked: TrainingFile, model: Any, photos: PhotoSet) -> None:
+def _check(asked: TrainingFile, model: Model, photos: PhotoSet) -> None:
     """Refuse what cannot be trained with before class images are drawn, which takes long."""
     from portraitlib.training.check import check_training
 
-    settings = asked.dreambooth
-    if asked.class_images:
-        settings = replace(settings, class_prompt=asked.class_images["prompt"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the training warns of the same
+        settings = replace(asked.dreambooth, class_prompt=asked.class_prompt)
         check_training(model, photos, settings, None)
 
 
-def _class_images(asked: TrainingFile, model: Any, say: Say) -> ClassImages | None:
+def _class_images(asked: TrainingFile, model: Model, say: Say) -> ClassImages | None:
     from portraitlib.training.class_images import class_images_cost, make_class_images
     from portraitlib.training.class_set import read_class_images
 
     wanted = asked.class_images
-    if wanted is None:
+    if wanted is None or wanted.prompt is None:
         return None
-    if wanted["folder"]:
-        classes = read_class_images(wanted["folder"], wanted["prompt"], model.preset.size_px)
+    if wanted.folder:
+        folder = asked.beside(wanted.folder)
+        classes = read_class_images(folder, wanted.prompt, model.preset.size_px)
     else:
         with _first_alone(model):
-            say(f"{class_images_cost(model, wanted['prompt'], wanted['count'])}")
+            say(f"{class_images_cost(model, wanted.prompt, wanted.count)}")
             on_step = None if say is _silent else print_progress("class images")
-            classes = make_class_images(model, wanted["prompt"], wanted["count"], on_step=on_step)
+            classes = make_class_images(model, wanted.prompt, wanted.count, on_step=on_step)
     say(f"class images: {classes.summary}")
     return classes
 
 
-def _first_alone(model: Any) -> AbstractContextManager[Any]:
+def _first_alone(model: Model) -> AbstractContextManager[Any]:
     """Of several processes the first draws, and the others find what it has drawn."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return nullcontext()
@@ -145,29 +363,25 @@ def _first_alone(model: Any) -> AbstractContextManager[Any]:
     return PartialState(cpu=model.device.type == "cpu").main_process_first()
 
 
-def _film(asked: TrainingFile, photos: PhotoSet, held_out: PhotoSet | None) -> Any:
-    if asked.film is None:
-        return None
+def _film(asked: TrainingFile, photos: PhotoSet, held_out: PhotoSet | None) -> Watch | None:
     from portraitlib.training.film import film_strip
 
-    of_class = asked.class_images["prompt"] if asked.class_images else asked.dreambooth.class_prompt
-    prompt = asked.film["prompt"] or asked.dreambooth.instance_prompt or photos.captions[0]
-    return film_strip(prompt, held_out, class_prompt=asked.film["class_prompt"] or of_class)
+    if asked.film is None:
+        return None
+    prompt = asked.film.prompt or asked.dreambooth.instance_prompt or photos.captions[0]
+    return film_strip(prompt, held_out, class_prompt=asked.film.class_prompt or asked.class_prompt)
 
 
-# --- the end -------------------------------------------------------------------------------------
-
-
-def _finish(asked: TrainingFile, model: Any, adapter: Adapter, say: Say) -> None:
+def _finish(asked: TrainingFile, model: Model, adapter: Adapter, say: Say) -> None:
     """Say which step to take and why, write it in both forms, and say how to use it."""
-    if asked.film:
-        from portraitlib.training.film import propose, read_film, show_film, show_training
+    from portraitlib.training.film import propose, read_film, show_film, show_training
 
+    if asked.film:
         film = read_film(asked.out)
         show_film(film).savefig(asked.out / "film.png")
         show_training(film).savefig(asked.out / "curves.png")
         say(f"film: {asked.out / 'film.png'}, curves: {asked.out / 'curves.png'}")
-        if asked.film["held_out"]:
+        if asked.film.held_out:
             chosen = propose(film)
             say(f"proposed: {chosen.reason}")
             adapter = chosen.adapter
@@ -182,32 +396,3 @@ def _finish(asked: TrainingFile, model: Any, adapter: Adapter, say: Say) -> None
         f'use it: model = pl.load_model("{model.name}").with_adapter(pl.Adapter.open("{plain}")); '
         f'pl.text_to_image(model, "{adapter.instance_prompt}, oil painting")'
     )
-
-
-def changed(
-    asked: TrainingFile, model: str | None, photos: str | None, out: str | None
-) -> TrainingFile:
-    """The same with what was given on the command line, whose folders are those of the shell."""
-
-    def here(folder: str) -> Path:
-        return Path(folder).expanduser().absolute()
-
-    given: dict[str, Any] = {} if model is None else {"model": model}
-    if photos is not None:
-        given["photos"] = photos if photos == SUBJECT else str(here(photos))
-    if out is not None:
-        given["out"] = here(out)
-    return replace(asked, **given)
-
-
-def write_plan(path: str, settings: str | None = None) -> Path:
-    """Write a new settings file for all weights of SDXL, by another settings file if there is one.
-
-    Returns where it is. Raises UsageError for a file that is there already.
-    """
-    target = Path(path).expanduser().absolute()
-    if target.exists():
-        raise UsageError(f"--plan: {target} is there already; give another name")
-    given = None if settings is None else read_toml(read_training_file(settings).path)
-    write_whole(target, plan_file(target, given).encode())
-    return target

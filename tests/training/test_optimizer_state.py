@@ -6,10 +6,15 @@ import copy
 
 import pytest
 import torch
-from portraitlib.training.optimizer_state import load_optimizer, optimizer_tensors
 
 from portraitlib.settings import UsageError
-from portraitlib.training.checkpoints import newest_checkpoint, open_run, save_checkpoint
+from portraitlib.training.checkpoints import (
+    load_optimizer,
+    newest_checkpoint,
+    open_run,
+    optimizer_tensors,
+    save_checkpoint,
+)
 
 NAMES = ["first.weight", "first.bias", "second"]
 

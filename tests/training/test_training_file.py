@@ -18,8 +18,15 @@ from small_runs import SMALL
 import portraitlib as pl
 from portraitlib import cli
 from portraitlib.models.presets import PRESETS
-from portraitlib.settings import RANGES
-from portraitlib.training.file import TABLES, example_file, plan_file, read_training_file
+from portraitlib.settings import CHOICES, RANGES
+from portraitlib.training.command import (
+    NUMBERS,
+    TABLES,
+    ClassTable,
+    TopTable,
+    example_file,
+    read_training_file,
+)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -34,10 +41,10 @@ def written(folder: Path, text: str) -> Path:
 def test_a_file_is_read_with_folders_beside_it(tmp_path):
     text = 'photos = "mine"\nout = "run"\n[class_images]\nprompt = "a man"\nfolder = "men"\n'
     asked = read_training_file(written(tmp_path, text + "[dreambooth]\nsnr_gamma = 'none'\n"))
-    assert asked.photos == str(tmp_path / "mine") and asked.out == tmp_path / "run"
-    assert asked.class_images == {"prompt": "a man", "count": 100, "folder": str(tmp_path / "men")}
+    assert asked.beside(asked.top.photos) == tmp_path / "mine" and asked.out == tmp_path / "run"
+    assert asked.class_images == ClassTable("a man", 100, "men")
     assert asked.dreambooth == pl.DreamBooth(snr_gamma=None)
-    assert asked.film is None and asked.model is None
+    assert asked.film is None and asked.top.model is None
 
 
 def test_out_is_named_after_the_file_where_it_says_nothing(tmp_path):
@@ -99,38 +106,51 @@ def test_a_file_that_cannot_be_read_is_told(content, tmp_path):
 # --- the example and the plan --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [None, "mini", "sdxl"])
-def test_the_example_can_be_trained_with_and_has_every_key(model, tmp_path):
-    text = example_file(model=model)
+@pytest.mark.parametrize("model", [None, "mini", "sdxl", "somebody/model"])
+def test_the_example_can_be_trained_with(model, tmp_path):
+    text = example_file(model)
     asked = read_training_file(written(tmp_path, text))
     assert asked.dreambooth == pl.DreamBooth() and asked.film and asked.class_images
-    names = re.findall(r"^(?:# )?(\w+) = ", text, re.M)
-    expected = [*TABLES[""], *(each.name for each in fields(pl.DreamBooth))]
-    assert names == expected + [name for table in list(TABLES)[1:] for name in TABLES[table]]
+    assert asked.top.model == (model or "mini")
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("model", ["mini", "sdxl"])
-def test_the_comments_of_the_example_are_the_defaults(model):
-    text = example_file(model=model)
-    every = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M))["dreambooth"]
-    plain = {name: None if value == "none" else value for name, value in every.items()}
-    own = {each.name: each.default for each in fields(pl.DreamBooth)}
-    assert plain == own | dict(PRESETS[model].training)
-    for name in set(own) & set(RANGES):
-        assert str(RANGES[name]) in " ".join(text.replace("\n# ", " ").split())
-    assert "default mini 32, sdxl 16" in text and "low-rank matrices" in text
+def keys(record: type) -> list[str]:
+    return [setting.name for setting in fields(record)]
+
+
+def test_the_example_has_every_key_with_its_default_and_range():
+    text = example_file()
+    every = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M))
+    top = {name: value for name, value in every.items() if not isinstance(value, dict)}
+    assert list(top) == keys(TopTable)
+    for name, record in TABLES.items():
+        assert list(every[name]) == keys(record)
+    plain = {k: None if value == "none" else value for k, value in every["dreambooth"].items()}
+    defaults = {setting.name: setting.default for setting in fields(pl.DreamBooth)}
+    assert plain == defaults | dict(PRESETS["mini"].training)
+    words = " ".join(text.replace("\n# ", " ").split())
+    for name in plain.keys() & RANGES.keys():
+        assert str(RANGES[name]) in words, name
+    for name in plain.keys() & CHOICES.keys():
+        assert f"one of {', '.join(CHOICES[name])}" in words, name
+    assert all(str(allowed) in words for allowed in NUMBERS.values())
+    for name, value in PRESETS["sdxl"].training.items():
+        written = str(value).lower() if isinstance(value, bool) else value
+        written = f'"{written}"' if isinstance(written, str) and name == "layers" else written
+        assert re.search(rf"default mini \S+, sdxl {written} {name} = ", words.replace(" # ", " "))
 
 
 def test_the_plan_is_a_file_for_all_weights_of_sdxl(tmp_path, capsys):
-    source = written(tmp_path, 'photos = "mine"\n[dreambooth]\nseed = 7\nrank = 4\n')
+    text = 'photos = "mine"\n[dreambooth]\nseed = 7\nrank = 4\nclass_prompt = "a man"\n'
+    source = written(tmp_path, text)
     plan = tmp_path / "big.toml"
     assert cli.main(["train", str(source), "--plan", str(plan)]) == 0
     assert capsys.readouterr().out == f"{plan}\n"
     asked, text = read_training_file(plan), plan.read_text()
-    assert (asked.model, asked.photos) == ("sdxl", str(tmp_path / "mine"))
+    assert (asked.top.model, asked.top.photos, asked.class_prompt) == ("sdxl", "mine", "a man")
     assert (asked.dreambooth.tune, asked.dreambooth.seed) == ("full", 7)
-    assert asked.dreambooth.rank is None and asked.class_images is None
+    assert asked.dreambooth.rank is None
     assert "accelerate launch" in text and "-m portraitlib.cli train big.toml" in text
     assert cli.main(["train", "--plan", str(plan)]) == 2, "what is there stays"
     assert "is there already" in capsys.readouterr().err
@@ -138,9 +158,9 @@ def test_the_plan_is_a_file_for_all_weights_of_sdxl(tmp_path, capsys):
 
 def test_a_plan_without_a_file_is_whole(tmp_path):
     path = tmp_path / "plan.toml"
-    path.write_text(plan_file(path))
+    assert cli.main(["train", "--plan", str(path)]) == 0
     asked = read_training_file(path)
-    assert asked.class_images and asked.film and asked.photos == str(tmp_path / "my_photos")
+    assert asked.class_images and asked.film and asked.top.photos == "my_photos"
 
 
 def test_no_file_is_a_mistake_that_says_how_to_get_one(capsys):
