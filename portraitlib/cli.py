@@ -139,7 +139,7 @@ def _train(chosen: argparse.Namespace) -> None:
     if chosen.example:
         print(example_file(chosen.model), end="")
     elif chosen.plan:
-        print(write_plan(chosen.plan, chosen.settings))
+        print(write_plan(chosen.plan))
     elif chosen.settings is None:
         raise UsageError("train: no settings file; try portraitlib train --example > settings.toml")
     else:

@@ -6,9 +6,7 @@ import importlib.util
 import math
 import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from portraitlib.device import DTYPES, computes_bfloat16, pick_dtype
 from portraitlib.models.load import Model
@@ -33,18 +31,14 @@ def check_training(
 
     Raises UsageError for what cannot be trained with; warns of an identifier that is a word.
     """
-    if not isinstance(model, Model):
-        raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
-    if not isinstance(photos, PhotoSet):
-        kind = type(photos).__name__
-        raise UsageError(f"photos: got {kind}, expected a PhotoSet; try read_photos('my_photos/')")
-    if not isinstance(settings, DreamBooth):
-        raise UsageError(f"settings: got {settings!r}, expected DreamBooth(...)")
-    if class_images is not None and not isinstance(class_images, ClassImages):
-        raise UsageError(
-            f"class_images: got {type(class_images).__name__}, expected ClassImages or None; try "
-            "make_class_images(model, 'portrait of a man')"
-        )
+    for name, value, kind, expected in (
+        ("model", model, Model, "a loaded model; try load_model('mini')"),
+        ("photos", photos, PhotoSet, "a PhotoSet; try read_photos('my_photos/')"),
+        ("settings", settings, DreamBooth, "DreamBooth(...)"),
+        ("class_images", class_images, ClassImages | None, "ClassImages or None"),
+    ):
+        if not isinstance(value, kind):
+            raise UsageError(f"{name}: got {type(value).__name__}, expected {expected}")
     if len(photos) < LEAST_PHOTOS:
         raise UsageError(
             f"photos: got {len(photos)} that can be used, expected {LEAST_PHOTOS} or more, better "
@@ -106,11 +100,11 @@ def _check_fit(model: Model, settings: DreamBooth, class_images: ClassImages | N
     mixed = settings.precision == "bfloat16" and computes_bfloat16(model.device)
     if settings.precision is not None and not mixed:
         try:
-            asked = pick_dtype(model.device, model.preset.gpu_dtype, settings.precision)
+            dtype = pick_dtype(model.device, model.preset.gpu_dtype, settings.precision)
         except UsageError as problem:
-            said = str(problem).removeprefix("dtype: ")
-            raise UsageError(f"DreamBooth.precision: {said}") from None
-        if asked == DTYPES["float32"] and model.dtype != asked:
+            reason = str(problem).removeprefix("dtype: ")
+            raise UsageError(f"DreamBooth.precision: {reason}") from None
+        if dtype == DTYPES["float32"] and model.dtype != dtype:
             raise UsageError(
                 f"DreamBooth.precision: got 'float32' with a model in {model.dtype_name}; leave it "
                 f"out, or try load_model({model.name!r}, dtype='float32')"
@@ -121,18 +115,16 @@ def _check_fit(model: Model, settings: DreamBooth, class_images: ClassImages | N
             "weights they would be mixed with; try tune='lora'"
         )
     size_px = model.preset.size_px
-    if class_images is None:
-        return
-    if not len(class_images):
+    if class_images is not None and not len(class_images):
         raise UsageError("class_images: got none, expected 1 or more; or give None")
-    if class_images.size_px != size_px:
+    if class_images is not None and class_images.size_px != size_px:
         raise UsageError(
             f"class_images: got pictures of {class_images.size_px} px, expected {size_px} px, the "
             f"size that {model.name} draws; try class_images.resized({size_px})"
         )
 
 
-def _check_class(captions: Sequence[str] | set[str], class_prompt: str) -> None:
+def _check_class(captions: set[str], class_prompt: str) -> None:
     """Raise UsageError unless what is prior-preserved is named in what is taught."""
     named = _words(class_prompt) - PLAIN_WORDS
     for caption in sorted(captions):
@@ -146,20 +138,19 @@ def _check_class(captions: Sequence[str] | set[str], class_prompt: str) -> None:
 
 def _check_identifier(model: Model, identifier: str, captions: set[str]) -> None:
     """Warn of an identifier that means something already, or that no caption has."""
+    warning = None
     if not any(identifier.lower() in _words(caption) for caption in captions):
-        warnings.warn(
+        warning = (
             f"instance prompt: the identifier {identifier!r} is not in it; prompts will have to "
-            f"say {sorted(captions)[0]!r}",
-            stacklevel=4,
+            f"say {sorted(captions)[0]!r}"
         )
-        return
-    pieces: dict[str, Any] = model.pipeline.tokenizer.get_vocab()
-    if f"{identifier.lower()}</w>" in pieces:
-        warnings.warn(
+    elif f"{identifier.lower()}</w>" in model.pipeline.tokenizer.get_vocab():
+        warning = (
             f"identifier: {identifier!r} is a word that {model.name} knows as one piece, so it "
-            "brings a meaning of its own; try rare letters such as 'jrdnpl'",
-            stacklevel=4,
+            "brings a meaning of its own; try rare letters such as 'jrdnpl'"
         )
+    if warning:
+        warnings.warn(warning, stacklevel=4)
 
 
 def _words(text: str) -> set[str]:

@@ -92,30 +92,26 @@ def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
             f"{path}: got form {form}, expected {FORM} at most; a later portraitlib wrote it: "
             "upgrade, or give another folder"
         )
-    if different := list(_differences(then, identity)):
-        name, old, new = different[0]
-        others = ", ".join(name for name, *_ in different[1:])
+    names = [
+        name
+        for name in {**then, **identity}
+        if then.get(name, NOTHING) != identity.get(name, NOTHING)
+    ]
+    if names:
+        got, expected = (
+            shown(settings[names[0]]) if names[0] in settings else "nothing"
+            for settings in (identity, then)
+        )
+        others = f" (other than then, too: {', '.join(names[1:])})" if names[1:] else ""
         raise UsageError(
-            f"{name}: got {new}, expected {old}, with which the run in {folder} was begun"
-            + (f" (other than then, too: {others})" if others else "")
-            + "; give another folder, or the settings of then"
+            f"{names[0]}: got {got}, expected {expected}, with which the run in {folder} was begun"
+            f"{others}; give another folder, or the settings of then"
         )
     if path.name != RUN and not (folder / "adapter.safetensors").is_file():
         raise UsageError(
             f"{folder}: a training of portraitlib 0.1 was stopped there, which this version cannot "
             "go on with; give another folder"
         )
-
-
-def _differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, old and new value of each setting in which two identities differ."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in {**then, **now}:
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(then.get(key, NOTHING), now.get(key, NOTHING), inner)
-    elif then != now:
-        old, new = ("nothing" if value is NOTHING else shown(value) for value in (then, now))
-        yield name, old, new
 
 
 # --- saving and loading --------------------------------------------------------------------------

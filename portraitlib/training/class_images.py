@@ -68,8 +68,7 @@ def make_class_images(
         three fifths of the preset's are taken: 15 for "mini", 18 for "sdxl".
     cache: folder in which they are kept; None for class_images in runs, or in PORTRAITLIB_CACHE.
     allow_no_face: keep pictures without a face, such as sketches that no finder understands.
-    on_step: called with (done, total) denoising steps of all pictures that have to be drawn; the
-        total grows where one is dropped.
+    on_step: called with (done, total) denoising steps of all that are to be drawn.
 
     A picture without a face, with a small head or almost the same as one before it is dropped, and
     the next seed takes its place, up to as many as are good and 8 more. If it is broken off, what
@@ -77,19 +76,20 @@ def make_class_images(
 
     Warns of damaged files and of sets that stay short. Raises UsageError for what cannot be drawn,
     a count out of range, a cache that cannot be written to, or if no good picture comes.
-    Prior preservation: https://arxiv.org/abs/2208.12242.
     """
     settings, count = _checked(model, prompt, count, sampling)
     folder = _folder(model, prompt, settings, cache)
     kept, notes = _read_kept(folder, model)
-    plan = plan_set(_looks(kept), settings.seed, count, allow_no_face)
-    drawn = 0
-    if plan.missing:
+    before = len(kept)
+
+    def plan_now() -> Plan:
+        return plan_set(_looks(kept), settings.seed, count, allow_no_face)
+
+    if missing := plan_now().missing:
         check_finder(model.preset.finder)
-        _check_room(folder, len(plan.missing), settings.size_px or 0)
-        asked = _Asked(prompt, settings, count, allow_no_face, folder)
-        drawn = _draw_missing(model, asked, kept, on_step)
-        plan = plan_set(_looks(kept), settings.seed, count, allow_no_face)
+        _check_room(folder, len(missing), settings.size_px or 0)
+        _draw_missing(model, prompt, settings, folder, kept, plan_now, on_step)
+    plan = plan_now()
     classes = _as_set(model, prompt, settings, kept, plan)
     notes += _other_versions([kept[seed].recipe for seed in (*plan.good, *plan.dropped)])
     if (good := len(classes)) < count:
@@ -100,7 +100,7 @@ def make_class_images(
     for note in notes:
         warnings.warn(f"class images: {note}", stacklevel=2)
     source = f"{classes.source}, kept in {folder}"
-    return replace(classes, drawn=drawn, notes=tuple(notes), source=source)
+    return replace(classes, drawn=len(kept) - before, notes=tuple(notes), source=source)
 
 
 def class_images_cost(
@@ -257,34 +257,26 @@ def _passes(recipe: Mapping[str, Any]) -> int:
 # --- drawing -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be drawn: `count` good ones from the seed of `settings` on, into `folder`."""
-
-    prompt: str
-    settings: Sampling
-    count: int
-    allow_no_face: bool
-    folder: Path
-
-
 def _draw_missing(
-    model: Model, asked: _Asked, kept: dict[int, Kept], on_step: OnStep | None
-) -> int:
-    """Draw batch after batch into `kept` until the set is whole; returns how many were drawn."""
-    done, settings = 0, asked.settings
+    model: Model,
+    prompt: str,
+    settings: Sampling,
+    folder: Path,
+    kept: dict[int, Kept],
+    plan_now: Callable[[], Plan],
+    on_step: OnStep | None,
+) -> None:
+    """Draw batch after batch into the folder and into `kept`, until the set is whole."""
+    done = 0
     largest = most_images({"model": model, "sampling": settings})
-    while True:
-        plan = plan_set(_looks(kept), settings.seed, asked.count, asked.allow_no_face)
-        if not plan.missing:
-            return done
-        seeds = _first_run(plan.missing, largest)
+    while missing := plan_now().missing:
+        seeds = _first_run(missing, largest)
         sampling = replace(settings, seed=seeds[0], num_images=len(seeds))
         report = None
         if on_step is not None:
-            report = _steps_of_all(on_step, settings, done, len(seeds), len(plan.missing))
+            report = _steps_of_all(on_step, settings, done, len(seeds), len(missing))
         try:
-            portraits = text_to_image(model, asked.prompt, sampling, on_step=report)
+            portraits = text_to_image(model, prompt, sampling, on_step=report)
         except UsageError as problem:
             # Raised from the allocator's own error: a smaller batch may do.
             if len(seeds) == 1 or not isinstance(problem.__cause__, RuntimeError):
@@ -294,7 +286,7 @@ def _draw_missing(
         for seed, portrait in zip(seeds, portraits, strict=True):
             look = look_at(portrait.image, model.preset.finder)
             recipe = {**portrait.recipe, "look": asdict(look)}
-            path = replace(portrait, recipe=recipe).save(asked.folder / f"{seed:06d}.png")
+            path = replace(portrait, recipe=recipe).save(folder / f"{seed:06d}.png")
             kept[seed] = Kept(path, recipe, look)
         done += len(seeds)
 

@@ -14,7 +14,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,44 +198,26 @@ def example_file(model: str | None = None) -> str:
     text = (HERE / "example.toml").read_text(encoding="utf-8")
     if model in (None, "mini"):
         return text
-    top = {"model": model, "photos": "my_photos"}
-    return _filled(text, {"": top, "class_images": {"count": 100}})
+    for line, other in (
+        ('model = "mini"', f"model = {json.dumps(model)}"),
+        ('photos = "subject"', 'photos = "my_photos"'),
+        ("count = 24", "count = 100"),
+    ):
+        text = text.replace(f"\n{line}\n", f"\n{other}\n")
+    return text
 
 
-def write_plan(path: str, settings: str | None = None) -> Path:
+def write_plan(path: str) -> Path:
     """Write a new settings file for all weights of SDXL; return where it is.
 
-    settings: another settings file, whose photos and prompts it takes; its number of steps, rank
-        and rates are of a LoRA or of another model.
     Raises UsageError for a file that is there already.
     """
     target = Path(path).expanduser().absolute()
     if target.exists():
         raise UsageError(f"--plan: {target} is there already; give another name")
-    values: dict[str, dict[str, Any]] = {}
-    if settings is not None:
-        other = read_training_file(settings)
-        top, dreambooth = asdict(other.top), asdict(other.dreambooth)
-        values[""] = {name: top[name] for name in ("photos", "identifier", "caption")}
-        if values[""]["photos"] == SUBJECT:
-            del values[""]["photos"]
-        values["dreambooth"] = {name: dreambooth[name] for name in ("instance_prompt", "seed")}
-        values["class_images"] = {"prompt": other.class_prompt}
-    text = (HERE / "full.toml").read_text(encoding="utf-8").replace("{name}", target.name)
-    write_whole(target, _filled(text, values).encode())
+    text = (HERE / "full.toml").read_text(encoding="utf-8")
+    write_whole(target, text.replace("{name}", target.name).encode())
     return target
-
-
-def _filled(text: str, values: Mapping[str, Mapping[str, Any]]) -> str:
-    """A settings file with other values, table -> key -> value; None leaves the line as it is."""
-    lines, table = [], ""
-    for line in text.splitlines():
-        if header := re.fullmatch(r"\[(\w+)\]", line):
-            table = header[1]
-        key = re.match(r"(?:# )?(\w+) = ", line)
-        value = values.get(table, {}).get(key[1]) if key else None
-        lines.append(line if key is None or value is None else f"{key[1]} = {json.dumps(value)}")
-    return "\n".join(lines) + "\n"
 
 
 # --- the training --------------------------------------------------------------------------------

@@ -72,11 +72,18 @@ class Batch:
 
     def part(self, rows: slice | torch.Tensor) -> Batch:
         """Some rows of it."""
-        masks = None if self.masks is None else self.masks[rows]
-        return Batch(
-            *(self.latents[rows], self.noise[rows], self.times[rows], self.texts[rows]),
-            *(self.sizes[rows], self.weights[rows], self.of_class[rows], masks),
-        )
+        columns: Any = {
+            name: value if value is None else value[rows] for name, value in vars(self).items()
+        }
+        return Batch(**columns)
+
+    def followed_by(self, other: Batch) -> Batch:
+        """The rows of both."""
+        both: Any = {
+            name: value if value is None else torch.cat([value, getattr(other, name)])
+            for name, value in vars(self).items()
+        }
+        return Batch(**both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,34 +102,16 @@ class TrainingData:
 
     def batch(self, settings: DreamBooth, step: int, levels: int = 1000) -> Batch:
         """The samples of step `step`, from 0: they follow from it and the seed alone."""
-        count = settings.train_batch_size
-        assert count is not None
-        halves = [self._draw(self.photos, settings, step, count, 0, levels)]
-        weights = [torch.full((count,), 1 / count)]
-        if self.prior is not None:
-            halves.append(self._draw(self.prior, settings, step, count, 1, levels))
-            weights.append(torch.full((count,), settings.prior_loss_weight / count))
-        latents, noise, times, texts, sizes, masks = zip(*halves, strict=True)
-        masked = any(each is not None for each in masks)
-        whole = torch.ones_like(latents[0][:, :1])
-        device = self.photos.means.device
-        of_class = torch.arange(len(halves)).repeat_interleave(count).bool()
-        return Batch(
-            *(torch.cat(latents), torch.cat(noise), torch.cat(times), torch.cat(texts)),
-            *(torch.cat(sizes), put_on(torch.cat(weights), device), of_class),
-            torch.cat([whole if each is None else each for each in masks]) if masked else None,
-        )
+        photos = self._draw(self.photos, settings, step, levels, of_class=False)
+        if self.prior is None:
+            return photos
+        return photos.followed_by(self._draw(self.prior, settings, step, levels, of_class=True))
 
     def _draw(
-        self,
-        pictures: Pictures,
-        settings: DreamBooth,
-        step: int,
-        count: int,
-        half: int,
-        levels: int,
-    ) -> tuple[Any, ...]:
-        """`count` samples: latents drawn anew, crops, noise, time steps and captions."""
+        self, pictures: Pictures, settings: DreamBooth, step: int, levels: int, *, of_class: bool
+    ) -> Batch:
+        """One half: latents drawn anew, crops, noise, time steps and captions."""
+        count, half = settings.train_batch_size or 1, int(of_class)
         rng = np.random.default_rng((settings.seed, STEP, step, half))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rows = torch.from_numpy(_order(len(pictures), settings.seed, half, step * count, count))
@@ -142,17 +131,29 @@ class TrainingData:
         texts = pictures.texts[rows].masked_fill(silent, len(self.captions))
         sizes = pictures.sizes[rows].clone()
         sizes[:, 2:4] += torch.from_numpy(corners) * pictures.latent_px
-        means, spreads, masks = (
-            None if each is None else self._crop(each[there], corners)
-            for each in (pictures.means, pictures.spreads, pictures.masks)
+        means = self._crop(pictures.means[there], corners)
+        spreads = self._crop(pictures.spreads[there], corners)
+        masks = None
+        if pictures.masks is not None:
+            masks = self._crop(pictures.masks[there], corners)
+        elif self.photos.masks is not None:
+            masks = torch.ones_like(means[:, :1])
+        weight = (settings.prior_loss_weight if of_class else 1) / count
+        return Batch(
+            latents=means + spreads * drawn,
+            noise=noise,
+            times=times,
+            texts=texts,
+            sizes=put_on(sizes, device),
+            weights=put_on(torch.full((count,), weight), device),
+            of_class=torch.full((count,), of_class),
+            masks=masks,
         )
-        assert means is not None and spreads is not None
-        return means + spreads * drawn, noise, times, texts, put_on(sizes, device), masks
 
     def _crop(self, latents: torch.Tensor, corners: np.ndarray) -> torch.Tensor:
         side = self.window
         rows = zip(latents, corners, strict=True)
-        return torch.stack([each[:, y : y + side, x : x + side] for each, (y, x) in rows])
+        return torch.stack([row[:, y : y + side, x : x + side] for row, (y, x) in rows])
 
 
 def _order(pictures: int, seed: int, half: int, first: int, count: int) -> np.ndarray:
@@ -186,7 +187,7 @@ def prepare_data(
     captions = instance_captions(photos, settings)
     of_class = class_images.prompt if class_images else settings.class_prompt
     texts = tuple(dict.fromkeys([*captions, *([of_class] if of_class else [])]))
-    shown = _photo_pictures(model, photos, side_px, [texts.index(each) for each in captions])
+    shown = _photo_pictures(model, photos, side_px, [texts.index(caption) for caption in captions])
     shown = replace(shown, masks=_masks(photos, shown.means))
     prior = None
     if of_class and class_images:
@@ -210,13 +211,13 @@ def encode_captions(model: Model, captions: Sequence[str]) -> tuple[torch.Tensor
     (captions + 1, tokens, width) and (captions + 1, width). Each is encoded once.
     """
     # With guidance the empty one comes along, as guidance takes it; without, it is not encoded.
-    found = [
+    encoded = [
         encode_prompt(model, caption, Sampling(guidance_scale=1.0 if index else 2.0))
         for index, caption in enumerate(captions)
     ]
-    for each in found:
-        warn_of_dropped_words(each, stacklevel=4)
-    rows = [each.tensors for each in found]
+    for prompt in encoded:
+        warn_of_dropped_words(prompt, stacklevel=4)
+    rows = [prompt.tensors for prompt in encoded]
     states = [row["prompt_embeds"] for row in rows] + [rows[0]["negative_prompt_embeds"]]
     pooled = [row["pooled_prompt_embeds"] for row in rows]
     pooled.append(rows[0]["negative_pooled_prompt_embeds"])
@@ -234,13 +235,13 @@ def encode_learning(
     used, rows = texts.unique(return_inverse=True)
     asked = [fit_words(model, caption)[0] for caption in (*captions, "")]
     states, _, pooled, _ = model.pipeline.encode_prompt(
-        [asked[each] for each in used.tolist()],
+        [asked[number] for number in used.tolist()],
         device=model.device,
         do_classifier_free_guidance=False,
     )
     if model.pipeline.config.force_zeros_for_empty_prompt:
-        said = put_on(used < len(captions), model.device)
-        states, pooled = states * said[:, None, None], pooled * said[:, None]
+        known = put_on(used < len(captions), model.device)
+        states, pooled = states * known[:, None, None], pooled * known[:, None]
     there = put_on(rows, model.device)
     return states[there], pooled[there]
 
@@ -253,9 +254,10 @@ def _photo_pictures(model: Model, photos: PhotoSet, side_px: int, texts: list[in
         return _encoded(model, plain, texts, sizes)
     sizes = []
     for photo, image in zip(photos, images, strict=True):
-        told, factor = photo.conditioning, side_px / image.width
-        corner = [round(each * factor) for each in told["crops_coords_top_left"]]
-        sizes.append([*told["original_size"], *corner, *[model.preset.size_px] * 2])
+        conditioning, factor = photo.conditioning, side_px / image.width
+        corner = [round(px * factor) for px in conditioning["crops_coords_top_left"]]
+        target = [model.preset.size_px] * 2
+        sizes.append([*conditioning["original_size"], *corner, *target])
     return _encoded(model, plain, texts, sizes, model.pipeline.vae_scale_factor)
 
 
@@ -281,7 +283,8 @@ def _encoded(
         encode_distribution(model, images[start : start + ENCODED_TOGETHER])
         for start in range(0, len(images), ENCODED_TOGETHER)
     ]
-    means, spreads = (torch.cat(each).float() for each in zip(*groups, strict=True))
+    means = torch.cat([mean for mean, _ in groups]).float()
+    spreads = torch.cat([spread for _, spread in groups]).float()
     return Pictures(means, spreads, torch.tensor(texts), torch.tensor(sizes), latent_px)
 
 

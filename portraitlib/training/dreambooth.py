@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -39,7 +40,6 @@ from portraitlib.training.data import encode_captions, instance_captions, prepar
 from portraitlib.training.history import History, Progress
 from portraitlib.training.networks import as_when_drawing, encoders_resting, tune
 from portraitlib.training.step import (
-    Interrupt,
     Trainer,
     hold_interrupts,
     is_any,
@@ -202,8 +202,7 @@ def _finished(training: _Training) -> Adapter:
 def _train(training: _Training) -> None:
     """Run the steps that are left; the history is kept up to date and saved with the weights."""
     trainer, history, asked = training.trainer, training.history, training.asked
-    if why := _why_spent(training):
-        raise _budget_spent(training, why)
+    _check_budget(training)
     trainer.data = prepare_data(trainer.model, asked.photos, trainer.settings, asked.class_images)
     trainer.words = encode_captions(trainer.model, trainer.data.captions)
     if asked.watch and training.writes and history.step:
@@ -248,12 +247,12 @@ def _report(training: _Training, stopped: bool) -> None:
         if asked.on_step:
             history.spend(training.meter.cost, training.earlier_s)
             asked.on_step(history.progress)
+        if not last:
+            _check_budget(training)
     except BaseException:  # what was learnt outlives a watcher that fails
         _save(training)
         raise
-    spent = None if last else _why_spent(training)
-    saved = done % training.trainer.settings.save_every_steps == 0
-    if watched or saved or stopped or spent:
+    if watched or stopped or done % training.trainer.settings.save_every_steps == 0:
         _save(training)
     if stopped:
         where = training.folder if training.writes else "its folder"
@@ -261,36 +260,31 @@ def _report(training: _Training, stopped: bool) -> None:
             f"stopped after step {done} of {history.total}, saved in {where}; "
             "run the same again to go on from there"
         )
-    if spent:
-        raise _budget_spent(training, spent)
 
 
-def _is_stopped(trainer: Trainer, interrupt: Interrupt, done: int) -> bool:
+def _is_stopped(trainer: Trainer, interrupt: Event, done: int) -> bool:
     """Has Ctrl-C been pressed? Several processes stop at the same step, once one was asked to."""
     accelerator = trainer.accelerator
     if accelerator.num_processes == 1 or done % READ_LOSS_EVERY:
-        return interrupt.asked and accelerator.num_processes == 1
-    return is_any(trainer, interrupt.asked)
+        return interrupt.is_set() and accelerator.num_processes == 1
+    return is_any(trainer, interrupt.is_set())
 
 
-def _why_spent(training: _Training) -> str | None:
-    """Why the budget is used up, if it is; several processes, with a clock each, stop together."""
-    history, budget, why = training.history, training.asked.budget, None
+def _check_budget(training: _Training) -> None:
+    """Raise BudgetSpent when it is used up; several processes, with a clock each, stop together."""
+    trainer, history, why = training.trainer, training.history, ""
+    history.spend(training.meter.cost, training.earlier_s)
     try:
-        budget.check(history.cost)
+        training.asked.budget.check(history.cost)
     except BudgetSpent as problem:
         why = str(problem)
-    if training.trainer.accelerator.num_processes > 1 and is_any(training.trainer, why is not None):
-        return why or f"the budget of {budget} is used up"
-    return why
-
-
-def _budget_spent(training: _Training, why: str) -> BudgetSpent:
-    history = training.history
-    return BudgetSpent(
-        f"{why}; step {history.step} of {history.total} is saved in {training.folder}; "
-        "run the same again with a larger budget to go on from there"
-    )
+    if trainer.accelerator.num_processes > 1 and is_any(trainer, bool(why)):
+        why = why or f"the budget of {training.asked.budget} is used up"
+    if why:
+        raise BudgetSpent(
+            f"{why}; step {history.step} of {history.total} is saved in {training.folder}; "
+            "run the same again with a larger budget to go on from there"
+        )
 
 
 def _read_losses(training: _Training, losses: list[torch.Tensor]) -> None:

@@ -65,7 +65,10 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         )
     halves = _precision(model, settings) == "float16"
     trainer = Trainer(
-        *(model, tuned, settings, accelerator),
+        model,
+        tuned,
+        settings,
+        accelerator,
         optimizer=_optimizer(tuned, settings),
         # Small float16 gradients would vanish: they are scaled up, and the scale finds itself.
         scaler=torch.amp.GradScaler(model.device.type, enabled=halves),
@@ -158,12 +161,13 @@ def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
 
 def _sum_gradients(trainer: Trainer) -> None:
     """Add the gradients of all processes, each of which has seen its share of the batch."""
-    found = (weight.grad for weight in trainer.tuned.weights.values())
-    gradients = [each for each in found if each is not None]
-    flat = torch.cat([each.flatten() for each in gradients])
+    weights = trainer.tuned.weights.values()
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     summed = trainer.accelerator.reduce(flat, reduction="sum")
-    for each, part in zip(gradients, summed.split([g.numel() for g in gradients]), strict=True):
-        each.copy_(part.view_as(each))
+    parts = summed.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def weighted_error(trainer: Trainer, batch: Batch) -> torch.Tensor:
@@ -286,28 +290,21 @@ def is_any(trainer: Trainer, here: bool) -> bool:
     return bool(trainer.accelerator.reduce(flag, reduction="sum"))
 
 
-@dataclass
-class Interrupt:
-    """asked: has Ctrl-C been pressed since?"""
-
-    asked: bool = False
-
-
 @contextmanager
-def hold_interrupts() -> Iterator[Interrupt]:
+def hold_interrupts() -> Iterator[threading.Event]:
     """Note Ctrl-C rather than break off, so that a step is done or not; a second one breaks off.
 
     Outside the main thread, where Python takes no signals, nothing changes.
     """
-    interrupt = Interrupt()
+    interrupt = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
 
     def note(number: int, frame: object) -> None:
-        if interrupt.asked:
+        if interrupt.is_set():
             raise KeyboardInterrupt
-        interrupt.asked = True
+        interrupt.set()
 
     before = signal.signal(signal.SIGINT, note)
     try:

@@ -50,7 +50,7 @@ def test_things_of_another_kind(mini, three_photos, no_work):
     assert "photos: got list, expected a PhotoSet; try read_photos" in refusal(
         mini, three_photos.images
     )
-    assert "settings: got {'rank': 4}, expected DreamBooth(...)" in refusal(
+    assert "settings: got dict, expected DreamBooth(...)" in refusal(
         mini, three_photos, {"rank": 4}
     )
     assert "class_images: got list, expected ClassImages or None" in refusal(
