@@ -25,13 +25,21 @@ from safetensors.torch import save_file
 
 from portraitlib.generate.calls import shown
 from portraitlib.places import hold_lock
-from portraitlib.portrait import write_json
+from portraitlib.portrait import read_json, write_json
 from portraitlib.settings import UsageError
 
 KEEP = 3  # of the newest saves
 FORM = 2  # of run.json; a greater one was written by a later portraitlib
 RUN = "run.json"
 NOTHING = object()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json holds; in version 0.1 the manifest of each checkpoint."""
+
+    form: int
+    identity: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +90,12 @@ def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
     path = next((path for path in written if path.is_file()), None)
     if path is None:
         return
-    try:
-        content = json.loads(path.read_bytes())
-        then, form = content["identity"], content["form"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path}: cannot be read; give another folder") from None
-    if form > FORM:
+    record = read_json(path, RunRecord)
+    then = record.identity
+    if record.form > FORM:
         raise UsageError(
-            f"{path}: got form {form}, expected {FORM} at most; a later portraitlib wrote it: "
-            "upgrade, or give another folder"
+            f"{path}: got form {record.form}, expected {FORM} at most; a later portraitlib wrote "
+            "it: upgrade, or give another folder"
         )
     names = [
         name

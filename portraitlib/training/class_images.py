@@ -30,7 +30,7 @@ from portraitlib.generate.images import (
 from portraitlib.models.load import Model
 from portraitlib.places import DECIDING, cache_folder, digest
 from portraitlib.portrait import Portrait, check_writable, read_recipe
-from portraitlib.settings import RANGES, Range, Sampling, UsageError, check_number
+from portraitlib.settings import RANGES, Range, Sampling, UsageError, check_number, check_record
 from portraitlib.training.class_set import (
     MOST,
     ClassImages,
@@ -49,6 +49,7 @@ COUNT = Range(1, MOST, "class images", example=100)
 # Of the preset's steps. Class images need many people more than the last detail: with the embedded
 # model 2 in 102 show no coherent face (3 in 103 at all steps), and they are 4 % less sharp.
 STEPS_SHARE = 0.6
+NEEDED = {"seconds", "versions", "num_inference_steps", "guidance_scale"}  # in a kept one's recipe
 
 
 def make_class_images(
@@ -191,9 +192,11 @@ def _read_kept(folder: Path, model: Model) -> tuple[dict[int, Kept], list[str]]:
         if recipe is None:
             damaged.append(seed)
             continue
-        look = recipe.get("look")  # none in those of portraitlib 0.1
-        known = Look(**look) if look else look_at(_open(path), model.preset.finder)
-        kept[seed] = Kept(path, recipe, known)
+        if known := recipe.get("look"):
+            look = check_record(str(path), known, Look)
+        else:  # as portraitlib 0.1 kept them
+            look = look_at(_open(path), model.preset.finder)
+        kept[seed] = Kept(path, recipe, look)
     seeds = ", ".join(map(str, damaged))
     return kept, [f"damaged pictures are drawn anew: seeds {seeds}"] if damaged else []
 
@@ -206,7 +209,7 @@ def _recipe_of(path: Path) -> dict[str, Any] | None:
             picture.verify()
     except (UsageError, OSError, SyntaxError, ValueError):
         return None
-    return recipe
+    return recipe if recipe.keys() >= NEEDED else None
 
 
 def _open(path: Path) -> Image.Image:

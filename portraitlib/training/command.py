@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -24,7 +23,7 @@ from portraitlib.photos.photo_set import IDENTIFIER, PhotoSet
 from portraitlib.photos.read import CAPTION, read_photos
 from portraitlib.photos.subject import subject_photos
 from portraitlib.portrait import check_writable, write_whole
-from portraitlib.settings import DreamBooth, Range, UsageError, check_number
+from portraitlib.settings import DreamBooth, Range, UsageError, check_number, nearest
 
 if TYPE_CHECKING:
     from portraitlib.models.adapters import Adapter
@@ -123,7 +122,7 @@ def read_training_file(path: str | os.PathLike[str]) -> TrainingFile:
     top = _checked(f"{source}: ", {k: raw[k] for k in raw.keys() - tables}, TopTable, [*TABLES])
     for name in tables:
         if name not in TABLES:
-            raise UsageError(f"{source}: [{name}]: no such table; {_near(name, [*TABLES])}")
+            raise UsageError(f"{source}: [{name}]: no such table; {nearest(name, [*TABLES])}")
     given = {name: _checked(f"{source}: [{name}] ", tables[name], TABLES[name]) for name in tables}
     if not top.photos:
         raise UsageError(f"{source}: photos: missing, expected a folder; try photos = {SUBJECT!r}")
@@ -162,7 +161,7 @@ def _checked(where: str, given: Mapping[str, Any], table: type, others: Sequence
     values = {}
     for name, value in given.items():
         if name not in known:
-            raise UsageError(f"{where}{name}: no such key; {_near(name, [*known, *others])}")
+            raise UsageError(f"{where}{name}: no such key; {nearest(name, [*known, *others])}")
         if table is DreamBooth:  # which checks them itself
             values[name] = None if value == NONE else value
         elif value != NONE:
@@ -186,11 +185,6 @@ def _checked_value(where: str, name: str, value: Any) -> Any:
     if not (isinstance(value, str) and value.strip()):
         raise UsageError(f"{where}{name}: got {value!r}, expected a text; see train --example")
     return value
-
-
-def _near(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
 
 
 def example_file(model: str | None = None) -> str:

@@ -25,7 +25,7 @@ from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import cache_folder, digest, output_folder
 from portraitlib.portrait import Portrait
-from portraitlib.settings import DreamBooth, Range, UsageError, check_number
+from portraitlib.settings import DreamBooth, Range, UsageError, check_number, check_record
 from portraitlib.training.check import check_training
 from portraitlib.training.checkpoints import (
     check_room,
@@ -183,7 +183,7 @@ def _begin(
         load_optimizer(trainer.optimizer, trainer.names, saved.tensors, saved.state["optimizer"])
         trainer.scaler.load_state_dict(saved.state["scaler"])
         trainer.micro_batch_size = settings.micro_batch_size or saved.state["micro_batch_size"]
-        history = History(**saved.state["history"])
+        history = check_record(str(place), saved.state["history"], History)
     earlier_s = history.spent_s.get(device_name(model.device), 0.0)
     return _Training(trainer, history, place, asked, meter, earlier_s)
 
@@ -330,7 +330,8 @@ def _rescue(training: _Training) -> str:
         return f"nothing was saved before; {advice}"
     path = folder / ADAPTERS / f"step-{saved.step:06d}.safetensors"
     weights = {name: saved.tensors[name] for name in trainer.tuned.weights}
-    _adapter(training, weights, History(**saved.state["history"])).save(path)
+    history = check_record(str(folder), saved.state["history"], History)
+    _adapter(training, weights, history).save(path)
     return f"the last good state, of step {saved.step}, is in {path}; {advice}"
 
 

@@ -133,5 +133,5 @@ def test_a_run_of_a_later_portraitlib_is_neither_ignored_nor_overwritten(tmp_pat
 def test_a_run_whose_identity_cannot_be_read_is_refused(tmp_path):
     save_steps(tmp_path, 10)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UsageError, match="run.json: cannot be read; give another folder"):
+    with pytest.raises(UsageError, match="run.json: cannot be read as JSON"):
         open_run(tmp_path, IDENTITY).__enter__()
