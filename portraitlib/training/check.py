@@ -16,10 +16,10 @@ from portraitlib.training.class_set import ClassImages
 
 LEAST_PHOTOS = 2
 # They name no class.
-PLAIN_WORDS = frozenset(
-    ("a", "an", "the", "of", "in", "on", "at", "with", "and", "portrait", "photo", "picture")
-    + ("photorealistic",)
-)
+PLAIN_WORDS = {
+    *("a", "an", "the", "of", "in", "on", "at", "with", "and"),
+    *("portrait", "photo", "picture", "photorealistic"),
+}
 FULL_SHARE = 0.05  # of a LoRA's learning rate, where all weights move together
 EXTRAS = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 

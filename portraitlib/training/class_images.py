@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,12 +22,11 @@ from portraitlib.generate.images import (
     OnStep,
     check_inputs,
     fill_defaults,
-    library_versions,
     most_images,
     text_to_image,
 )
 from portraitlib.models.load import Model
-from portraitlib.places import DECIDING, cache_folder, digest
+from portraitlib.places import cache_folder, digest
 from portraitlib.portrait import Portrait, check_writable, read_recipe
 from portraitlib.settings import RANGES, Range, Sampling, UsageError, check_number, check_record
 from portraitlib.training.class_set import (
@@ -49,7 +47,7 @@ COUNT = Range(1, MOST, "class images", example=100)
 # Of the preset's steps. Class images need many people more than the last detail: with the embedded
 # model 2 in 102 show no coherent face (3 in 103 at all steps), and they are 4 % less sharp.
 STEPS_SHARE = 0.6
-NEEDED = {"seconds", "versions", "num_inference_steps", "guidance_scale"}  # in a kept one's recipe
+NEEDED = {"seconds", "num_inference_steps", "guidance_scale"}  # in a kept one's recipe
 
 
 def make_class_images(
@@ -86,13 +84,12 @@ def make_class_images(
     def plan_now() -> Plan:
         return plan_set(_looks(kept), settings.seed, count, allow_no_face)
 
-    if missing := plan_now().missing:
+    if plan_now().missing:
         check_finder(model.preset.finder)
-        _check_room(folder, len(missing), settings.size_px or 0)
+        check_writable(folder)
         _draw_missing(model, prompt, settings, folder, kept, plan_now, on_step)
     plan = plan_now()
     classes = _as_set(model, prompt, settings, kept, plan)
-    notes += _other_versions([kept[seed].recipe for seed in (*plan.good, *plan.dropped)])
     if (good := len(classes)) < count:
         notes.append(
             f"{good} good ones of {good + len(classes.dropped)} drawn, {count} were asked for: "
@@ -121,8 +118,7 @@ def class_images_cost(
     folder = _folder(model, prompt, settings, cache)
     kept, _ = _read_kept(folder, model)
     missing = len(plan_set(_looks(kept), settings.seed, count, allow_no_face).missing)
-    steps = settings.num_inference_steps
-    assert steps is not None
+    steps = settings.num_inference_steps or 0
     pace_s = _seconds_per_pass(folder.parent, model, settings)
     return ClassImagesCost(
         count, missing, steps, pace_s and pace_s * _passes(asdict(settings)) * missing
@@ -220,19 +216,6 @@ def _looks(kept: Mapping[int, Kept]) -> dict[int, Look]:
     return {seed: picture.look for seed, picture in kept.items()}
 
 
-def _check_room(folder: Path, count: int, size_px: int) -> None:
-    """Can so many pictures be written? Raises UsageError before they are drawn."""
-    check_writable(folder)
-    place = next(place for place in (folder, *folder.parents) if place.exists())
-    needed, free = count * 3 * size_px**2, shutil.disk_usage(place).free
-    if free < needed:
-        raise UsageError(
-            f"{folder.parent}: {count} class images of {size_px} px need up to "
-            f"{needed / 1e6:.0f} MB, got {free / 1e6:.0f} MB of free disk; "
-            "try cache=FOLDER on a disk with room"
-        )
-
-
 def _seconds_per_pass(home: Path, model: Model, settings: Sampling) -> float | None:
     """How long the UNet took for one picture when such pictures were drawn last, of any prompt.
 
@@ -303,8 +286,7 @@ def _steps_of_all(
     on_step: OnStep, settings: Sampling, done: int, together: int, missing: int
 ) -> Callable[[int, int], None]:
     """An `on_step` for one batch that counts the steps of every picture of the set."""
-    steps = settings.num_inference_steps
-    assert steps is not None
+    steps = settings.num_inference_steps or 0
 
     def report(step: int, of: int) -> None:
         # Some samplers take two steps for one: `of` is what they count to.
@@ -337,14 +319,3 @@ def _as_set(
         ),
         seconds=sum(kept[seed].recipe["seconds"] for seed in (*plan.good, *plan.dropped)),
     )
-
-
-def _other_versions(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which libraries were others when pictures were drawn; they may move single pixels."""
-    now = {name: text for name, text in library_versions().items() if name in DECIDING}
-    changed = [
-        {f"{name} {then.get(name)}" for name in now if then.get(name) != now[name]}
-        for then in (recipe["versions"] for recipe in recipes)
-    ]
-    count, names = sum(map(bool, changed)), sorted(set().union(*changed))
-    return [f"{count} were drawn with {', '.join(names)}, not with today's"] if count else []

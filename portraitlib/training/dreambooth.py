@@ -131,8 +131,8 @@ def train_dreambooth(
     accelerator = start_accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext():
         accelerator.wait_for_everyone()
-        if complete := _complete(place):
-            return complete
+        if (path := place / ADAPTER).is_file():  # it is written when all is done
+            return Adapter.open(path)
         with tracked(accelerator), Meter(model.device) as meter:
             training = _begin(model, chosen, asked, place, accelerator, meter)
             if training.history.step < training.history.total:
@@ -156,12 +156,6 @@ def _identity(model: Model, asked: _Asked, settings: DreamBooth) -> dict[str, An
         "class_images": asked.class_images and asked.class_images.digest,
         **{name: value for name, value in asdict(settings).items() if name not in FREE},
     }
-
-
-def _complete(place: Path) -> Adapter | None:
-    """What a run in the folder came to, if it was not stopped."""
-    path = place / ADAPTER
-    return Adapter.open(path) if path.is_file() else None
 
 
 def _begin(

@@ -66,7 +66,7 @@ from pathlib import Path
 from portraitlib.places import hold_lock
 with hold_lock(Path(sys.argv[1])):
     child = os.fork() if "fork" in sys.argv else None
-    print(child or 0, flush=True)
+    os.write(1, f"{child or 0}{os.linesep}".encode())  # in one go: two processes write
     time.sleep(60)
 """
 

@@ -88,13 +88,11 @@ def test_training_goes_on_as_if_it_had_not_been_interrupted(tmp_path, kind):
     assert all(torch.equal(before[name], found.tensors[name]) for name in before)
 
 
-def test_another_optimizer_or_other_parameters_are_refused_by_name():
+def test_other_parameters_are_refused_by_name():
     trained = parameters()
     optimizer = torch.optim.AdamW(trained)
     train(trained, optimizer, range(2))
     tensors, state = optimizer_tensors(optimizer, NAMES)
-    with pytest.raises(UsageError, match="optimizer: got SGD, expected AdamW"):
-        load_optimizer(torch.optim.SGD(trained), NAMES, tensors, state)
     with pytest.raises(UsageError, match=r"parameters: got \['a', 'b', 'c'\]"):
         load_optimizer(optimizer, ["a", "b", "c"], tensors, state)
     assert optimizer.state[trained[2]]["step"] == 2

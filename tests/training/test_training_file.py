@@ -60,7 +60,7 @@ MISTAKES = {
     "an unknown table": ("photos='a'\n[dreamboot]", r"\[dreamboot\]: no such table; did you mean"),
     "an unknown setting": (
         "photos='a'\n[dreambooth]\nlearning_rat = 1e-4",
-        r"\[dreambooth\] learning_rat: no such setting; did you mean learning_rate",
+        r"\[dreambooth\] learning_rat: no such key; did you mean learning_rate",
     ),
     "a setting out of range": (
         "photos='a'\n[dreambooth]\nrank = 0",
