@@ -88,8 +88,7 @@ def make_class_images(
         check_finder(model.preset.finder)
         check_writable(folder)
         _draw_missing(model, prompt, settings, folder, kept, plan_now, on_step)
-    plan = plan_now()
-    classes = _as_set(model, prompt, settings, kept, plan)
+    classes = _as_set(model, prompt, settings, kept, plan_now())
     if (good := len(classes)) < count:
         notes.append(
             f"{good} good ones of {good + len(classes.dropped)} drawn, {count} were asked for: "

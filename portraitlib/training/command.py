@@ -192,13 +192,8 @@ def example_file(model: str | None = None) -> str:
     text = (HERE / "example.toml").read_text(encoding="utf-8")
     if model in (None, "mini"):
         return text
-    for line, other in (
-        ('model = "mini"', f"model = {json.dumps(model)}"),
-        ('photos = "subject"', 'photos = "my_photos"'),
-        ("count = 24", "count = 100"),
-    ):
-        text = text.replace(f"\n{line}\n", f"\n{other}\n")
-    return text
+    text = text.replace('photos = "subject"', 'photos = "my_photos"')
+    return text.replace('model = "mini"', f"model = {json.dumps(model)}")
 
 
 def write_plan(path: str) -> Path:
