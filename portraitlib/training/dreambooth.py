@@ -178,7 +178,7 @@ def _begin(
         trainer.scaler.load_state_dict(saved.state["scaler"])
         trainer.micro_batch_size = settings.micro_batch_size or saved.state["micro_batch_size"]
         history = check_record(str(place), saved.state["history"], History)
-    earlier_s = history.spent_s.get(device_name(model.device), 0.0)
+    earlier_s = history.spent_s.setdefault(device_name(model.device), 0.0)
     return _Training(trainer, history, place, asked, meter, earlier_s)
 
 
@@ -238,8 +238,8 @@ def _report(training: _Training, stopped: bool) -> None:
     try:
         if watched:
             _watch(training)
+        history.spend(training.meter.cost, training.earlier_s)
         if asked.on_step:
-            history.spend(training.meter.cost, training.earlier_s)
             asked.on_step(history.progress)
         if not last:
             _check_budget(training)
@@ -267,7 +267,6 @@ def _is_stopped(trainer: Trainer, interrupt: Event, done: int) -> bool:
 def _check_budget(training: _Training) -> None:
     """Raise BudgetSpent when it is used up; several processes, with a clock each, stop together."""
     trainer, history, why = training.trainer, training.history, ""
-    history.spend(training.meter.cost, training.earlier_s)
     try:
         training.asked.budget.check(history.cost)
     except BudgetSpent as problem:
