@@ -34,7 +34,7 @@ def apply(buffers: Buffers, place: Place, look: Look, rng: np.random.Generator) 
     """Clean paint, soft light, sheen, rim; a place softly out of focus; bloom and rich colour."""
     buffers = soft_hair(wide_eyed(buffers))
     paint = clean_paint(buffers, rng)
-    paint = laid_over(paint, paint * 0.62, blur(lines.wear(buffers, look), 1.5))
+    paint = laid_over(paint, paint * 0.68, blur(lines.wear(buffers, look), 1.5))
     light = soft_light(buffers, look.mood)
     person = to_linear(paint) * light + sheen(buffers, rng)
     person = person + rim_light(buffers, place, look.mood)

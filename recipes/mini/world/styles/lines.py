@@ -139,7 +139,7 @@ def wear(buffers: Buffers, look: Look) -> np.ndarray:
         cv2.polylines(layer, fixed, False, round(255 * value), width, cv2.LINE_AA, 4)
 
     aged = look.age != "young" and look.who not in CHILDREN
-    deep = 1.0 if look.age == "old" else 0.75 if look.who == "man" else 0.55
+    deep = 1.0 if look.age == "old" else 0.6 if look.who == "man" else 0.45
     for eye, corner in zip(eyes, corners, strict=True):
         out = corner - middle
         if look.dimples == "yes":

@@ -207,7 +207,7 @@ def worn(grid: np.ndarray, buffers: Buffers, material: np.ndarray, look: Look) -
     spots = cells(blemishes(buffers))
     bumps = (spots > 0.35) | ((spots == spots.max()) & (spots > 0.2))
     lined = np.clip(cells(lines.wear(buffers, look)) * 3.2, 0, 0.8) * (material == 0)
-    lined = np.where(lined > 0.3, lined, 0)[..., None]
+    lined = np.where(lined > 0.4, lined, 0)[..., None]
     grid = grid * (1 - lined * np.array([0.38, 0.54, 0.50]))
     grid[bumps] = grid[bumps] * np.array([1.0, 0.45, 0.42])
     return grid
