@@ -116,7 +116,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     'did you mean seed?'
     """
     names = list(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), names, 2, 0.5) if name else []
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"expected one of {', '.join(names)}" if names else "there is none"
@@ -127,17 +127,18 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def check_record(source: str, content: Any, kind: type[Record]) -> Record:
+def check_record(source: str, content: Any, kind: type[Record], texts: bool = False) -> Record:
     """What came from outside (a file's JSON, a header) as a record of this kind: the one door.
 
     kind: a TypedDict or a dataclass, whose fields say what may stand where; other entries are left
-        away. Raises UsageError in one line that names the source, the entry, and what it holds.
+        away.  texts: numbers may be written as texts, as in the header of a safetensors file.
+    Raises UsageError in one line that names the source, the entry, and what it holds.
 
     >>> check_record("recipe", {"a": [1, 2]}, dict[str, list[int]])
     {'a': [1, 2]}
     """
     try:
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind, strict=not texts)
     except msgspec.ValidationError as problem:
         what, _, place = str(problem).replace("`", "").partition(" - at $")
         where = f"{place.removeprefix('.')}: " if place else ""

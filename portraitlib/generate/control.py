@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.device import seeded_generators
 from portraitlib.generate.calls import TOGETHER, Together, Variants, shown
 from portraitlib.generate.conditions import KINDS, Condition, mostly_black, ready_edges
 from portraitlib.generate.controlnets import ControlNet, load_controlnet, on_the_device
@@ -29,21 +29,16 @@ from portraitlib.generate.denoise import (
 from portraitlib.generate.images import (
     DEFAULT_SAMPLING,
     OnStep,
-    check_inputs,
-    check_strength,
-    fill_defaults,
+    Order,
     most_images,
     one_line_when_memory_is_short,
-    ready_and_warned,
     starting_noise,
-    to_images,
-    write_recipe,
+    take_order,
 )
 from portraitlib.generate.latents import add_noise, decode_latents, encode_picture
 from portraitlib.generate.previews import OnPreview, Previewer
-from portraitlib.generate.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.models.load import Model, sibling_pipeline
-from portraitlib.photos.pictures import Picture, picture_hash
+from portraitlib.photos.pictures import Picture
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Control, Sampling, UsageError
 
@@ -138,22 +133,15 @@ TOGETHER[control_to_image] = Together(most_images, Variants("control", variants_
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything checked and ready; controls has one row a variant, one entry a condition."""
+    """What is drawn, and what steers it: one control model for each condition.
 
-    model: Model
-    prompt: str
-    settings: Sampling
-    encoded: EncodedPrompt
+    controls: one row a variant, in it one for each condition.
+    """
+
+    order: Order
     conditions: list[Condition]
-    controls: list[list[Control]]
     controlnets: list[ControlNet]
-    picture: Image.Image | None
-    strength: float
-
-    @property
-    def steps(self) -> int:
-        assert self.settings.num_inference_steps is not None
-        return int(self.settings.num_inference_steps * self.strength)
+    controls: list[list[Control]]
 
 
 def _prepare(
@@ -167,42 +155,38 @@ def _prepare(
     controlnet: AnyControlNet | Sequence[AnyControlNet],
 ) -> _Run:
     """Check everything before anything is computed; warn the caller's caller of what was done."""
-    check_inputs(model, prompt, sampling)
-    settings = fill_defaults(model, sampling)
-    strength = check_strength(strength, settings, "control_to_image")
     if image is None and strength != 1:
         raise UsageError(
-            f"control_to_image.strength: got {strength:g} without an image to start from; "
+            f"control_to_image.strength: got {strength!r} without an image to start from; "
             "try image=photo, or leave strength out"
         )
-    assert settings.size_px is not None
-    conditions, notes = fit_conditions(condition, settings.size_px)
-    rows = [_one_each(control, len(conditions)) for control in controls]
+    order = take_order(model, prompt, sampling, strength, "control_to_image", stacklevel=4)
+    if image is not None:
+        order = order.start_from(image, stacklevel=4)
+    conditions, notes = fit_conditions(condition, order.size_px)
+    rows = [_one_each("control", control, conditions) for control in controls]
     if not rows:
         raise UsageError("controls: got none, expected one Control or more")
-    sources = _sources(controlnet, conditions)
+    for control in (control for row in rows for control in row):
+        if not isinstance(control, Control):
+            raise UsageError(f"control: got {shown(control)}, expected Control(scale=0.7)")
+    sources = _one_each("controlnet", controlnet, conditions)
     for source, fitted in zip(sources, conditions, strict=True):
-        if source is None and fitted.picture is None and not mostly_black(fitted.image):
-            notes.append("not mostly black, as edges are; try pl.canny(photo)")
+        notes += _check_readable(source, fitted)
     for note in notes:
         warnings.warn(f"condition: {note}", stacklevel=3)
-    picture = None if image is None else ready_and_warned(model, image, settings, stacklevel=4)
-    with one_line_when_memory_is_short(settings):
+    with one_line_when_memory_is_short(order.settings):
         loaded = [load_controlnet(model, source) for source in sources]
-    encoded = encode_prompt(model, prompt, settings)
-    warn_of_dropped_words(encoded, stacklevel=4)
-    run = _Run(model, prompt, settings, encoded, conditions, rows, loaded, picture, strength)
-    _warn_of_idle_controls(run)
-    return run
+    _warn_of_idle_controls(rows, order.steps)
+    return _Run(order, conditions, loaded, rows)
 
 
-def _warn_of_idle_controls(run: _Run) -> None:
+def _warn_of_idle_controls(rows: list[list[Control]], steps: int) -> None:
     """Say where so few steps are run that none lies between a start and an end."""
-    for control in {control: None for row in run.controls for control in row}:
-        acts = make_plan([control], run.steps)
-        if control.scale and not any(act for (act,) in acts):
+    for control in dict.fromkeys(control for row in rows for control in row):
+        if control.scale and not any(act for (act,) in make_plan([control], steps)):
             warnings.warn(
-                f"control: none of {run.steps} steps lies wholly between start={control.start} "
+                f"control: none of {steps} steps lies wholly between start={control.start} "
                 f"and end={control.end}, so the condition does nothing; try more steps",
                 stacklevel=4,
             )
@@ -239,92 +223,85 @@ def fit_conditions(
     return fitted, notes
 
 
-def _one_each(control: Any, count: int) -> list[Control]:
-    """A control for each condition; one alone is for all."""
-    row = list(control) if isinstance(control, list | tuple) else [control] * count
-    for each in row:
-        if not isinstance(each, Control):
-            raise UsageError(f"control: got {shown(each)}, expected Control(scale=0.7)")
-    if len(row) != count:
-        raise UsageError(f"control: got {len(row)} for {count} conditions, expected one for each")
+def _one_each(name: str, given: Any, conditions: list[Condition]) -> list[Any]:
+    """What belongs to each condition; one alone is for all."""
+    several = isinstance(given, list | tuple)
+    row = list(given) if several else [given] * len(conditions)
+    if len(row) != len(conditions):
+        raise UsageError(
+            f"{name}: got {len(row)} for {len(conditions)} conditions, expected one for each"
+        )
     return row
 
 
-def _sources(controlnet: Any, conditions: list[Condition]) -> list[AnyControlNet]:
-    """The control model for each condition; raises UsageError where a preset's cannot read it."""
-    several = isinstance(controlnet, list | tuple)
-    sources = list(controlnet) if several else [controlnet] * len(conditions)
-    if len(sources) != len(conditions):
+def _check_readable(source: AnyControlNet, condition: Condition) -> list[str]:
+    """What to know of a condition; raises UsageError if the preset's ControlNet cannot read it."""
+    if source is not None:
+        return []
+    if not KINDS[condition.kind].lines:
         raise UsageError(
-            f"controlnet: got {len(sources)} for {len(conditions)} conditions, expected one for "
-            "each"
+            f"condition: got {condition.kind}, but the model's own ControlNet reads edges; "
+            'name one that was trained for it: controlnet="a hub id or a folder"'
         )
-    for source, condition in zip(sources, conditions, strict=True):
-        if source is None and not KINDS[condition.kind].lines:
-            raise UsageError(
-                f"condition: got {condition.kind}, but the model's own ControlNet reads edges; "
-                'name one that was trained for it: controlnet="a hub id or a folder"'
-            )
-    return sources
+    if condition.picture is None and not mostly_black(condition.image):
+        return ["not mostly black, as edges are; try pl.canny(photo)"]
+    return []
 
 
 def _draw(
     run: _Run, on_step: OnStep | None, on_preview: OnPreview | None = None
 ) -> Iterator[tuple[int, list[Portrait]]]:
     """Each variant's number and portraits, as they are finished; previews are of one alone."""
-    model, settings = run.model, run.settings
-    started_s = time.perf_counter()
-    with one_line_when_memory_is_short(settings):
-        state, timesteps = _start(run)
+    model, started_s = run.order.model, time.perf_counter()
+    with one_line_when_memory_is_short(run.order.settings):
+        state, timesteps = _start(run.order)
         plans = [make_plan(row, len(timesteps)) for row in run.controls]
-        total, done = count_steps(plans), 0
-
+        steps = itertools.count(1)
+        total = count_steps(plans)
         previewer = None
         if on_preview is not None and len(plans) == 1:
             previewer = Previewer(model, state.scheduler, state.latents, on_preview)
 
         def report(now: State) -> None:
-            nonlocal done
-            done += 1
+            step = next(steps)
             if on_step is not None:
-                on_step(done, total)
+                on_step(step, total)
             if previewer is not None:
                 previewer.scheduler = now.scheduler
-                previewer.saw(now.latents, done, total)
+                previewer.saw(now.latents, step, total)
 
         with on_the_device(model, run.controlnets):
             # Variants that never differed come together and are one picture.
             for variants, end in denoise_all(_drawing(run), state, timesteps, plans, report):
-                images = to_images(decode_latents(model, end.latents), model)
-                seconds = (time.perf_counter() - started_s) / len(images) / len(variants)
+                pixels = decode_latents(model, end.latents)
+                seconds = (time.perf_counter() - started_s) / len(pixels) / len(variants)
                 for variant in variants:
-                    recipes = [_recipe(run, variant, i, seconds) for i in range(len(images))]
-                    yield variant, list(map(Portrait, images, recipes))
+                    yield variant, run.order.portraits(pixels, seconds, _entries(run, variant))
                 started_s = time.perf_counter()
         model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
 
 
-def _start(run: _Run) -> tuple[State, torch.Tensor]:
+def _start(order: Order) -> tuple[State, torch.Tensor]:
     """Where denoising starts, and its steps: from noise, or from the picture under noise."""
-    model, settings = run.model, run.settings
-    steps = settings.num_inference_steps
-    generators = seeded_generators(settings.seed, settings.num_images)
+    model, settings = order.model, order.settings
     pipeline = sibling_pipeline(model, "StableDiffusionXLImg2ImgPipeline")
-    if run.picture is None:
-        noise = starting_noise(model, settings, generators)
-        pipeline.scheduler.set_timesteps(steps, device=model.device)
-        latents = noise * pipeline.scheduler.init_noise_sigma
-        return State(latents, pipeline.scheduler, generators), pipeline.scheduler.timesteps
-    encoded = encode_picture(model, run.picture)
-    noise = starting_noise(model, settings, generators)
-    latents = add_noise(pipeline, encoded, noise, settings, run.strength)
-    timesteps, _ = pipeline.get_timesteps(steps, run.strength, model.device)
-    return State(latents, pipeline.scheduler, generators), timesteps
+    scheduler = pipeline.scheduler
+    noise, generators = starting_noise(order)
+    if order.picture is None:
+        scheduler.set_timesteps(settings.num_inference_steps, device=model.device)
+        latents, timesteps = noise * scheduler.init_noise_sigma, scheduler.timesteps
+    else:
+        encoded = encode_picture(model, order.picture)
+        latents = add_noise(pipeline, encoded, noise, settings, order.strength)
+        steps = settings.num_inference_steps
+        timesteps, _ = pipeline.get_timesteps(steps, order.strength, model.device)
+    return State(latents, scheduler, generators), timesteps
 
 
 def _drawing(run: _Run) -> Drawing:
     """What stays the same from step to step: the words and the embedded conditions."""
-    model, settings, tensors = run.model, run.settings, run.encoded.tensors
+    model, settings = run.order.model, run.order.settings
+    tensors, size_px = run.order.encoded.tensors, run.order.size_px
     assert settings.guidance_scale is not None
     halves = ["negative_", ""] if settings.guidance_scale > 1 else [""]
 
@@ -334,10 +311,11 @@ def _drawing(run: _Run) -> Drawing:
 
     embeds = batch("prompt_embeds")
     # The size of the original, where its crop begins, the size wanted: as diffusers fills them.
-    sizes = [settings.size_px, settings.size_px, 0, 0, settings.size_px, settings.size_px]
-    sizes_row = torch.tensor([sizes], dtype=embeds.dtype, device=embeds.device)
-    added = {"text_embeds": batch("pooled_prompt_embeds"), "time_ids": sizes_row}
-    added["time_ids"] = sizes_row.repeat(len(embeds), 1)
+    sizes = torch.tensor([[size_px, size_px, 0, 0, size_px, size_px]]).to(embeds)
+    added = {
+        "text_embeds": batch("pooled_prompt_embeds"),
+        "time_ids": sizes.repeat(len(embeds), 1),
+    }
     steered = [
         (controlnet, embed_condition(model, controlnet, condition.image))
         for controlnet, condition in zip(run.controlnets, run.conditions, strict=True)
@@ -345,26 +323,26 @@ def _drawing(run: _Run) -> Drawing:
     return Drawing(model, settings.guidance_scale, embeds, added, steered)
 
 
-def _recipe(run: _Run, variant: int, index: int, seconds: float) -> dict[str, Any]:
-    """The recipe of one picture, with diffusers' names; lists where conditions are several."""
-    row, alone = run.controls[variant], len(run.conditions) == 1
-
-    def plain(values: list[Any]) -> Any:
-        return values[0] if alone else values
-
-    own = {
-        "function": "control_to_image",
-        "controlnet_conditioning_scale": plain([control.scale for control in row]),
-        "control_guidance_start": plain([control.start for control in row]),
-        "control_guidance_end": plain([control.end for control in row]),
-        "guess_mode": plain([control.guess_mode for control in row]),
-        "condition": plain(
-            [{"kind": c.kind, "settings": c.settings, "image": c.hash} for c in run.conditions]
-        ),
-        "controlnet": plain([controlnet.name for controlnet in run.controlnets]),
-        "controlnet_revision": plain([controlnet.revision for controlnet in run.controlnets]),
-    }
-    if run.picture is not None:
-        own |= {"strength": run.strength, "image": picture_hash(run.picture)}
-    written = write_recipe(run.model, run.prompt, run.settings, run.encoded, index, seconds)
-    return written | own
+def _entries(run: _Run, variant: int) -> dict[str, Any]:
+    """What recipes say of the control, by diffusers' names; lists where conditions are several."""
+    rows = [
+        {
+            "controlnet_conditioning_scale": control.scale,
+            "control_guidance_start": control.start,
+            "control_guidance_end": control.end,
+            "guess_mode": control.guess_mode,
+            "condition": {
+                "kind": condition.kind,
+                "settings": condition.settings,
+                "image": condition.hash,
+            },
+            "controlnet": controlnet.name,
+            "controlnet_revision": controlnet.revision,
+        }
+        for control, condition, controlnet in zip(
+            run.controls[variant], run.conditions, run.controlnets, strict=True
+        )
+    ]
+    alone = len(rows) == 1
+    entries = {name: rows[0][name] if alone else [row[name] for row in rows] for name in rows[0]}
+    return {"function": "control_to_image", **entries}

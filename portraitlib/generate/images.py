@@ -8,9 +8,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from portraitlib.generate.previews import OnPreview, Previewer
 from portraitlib.generate.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture, picture_hash, ready_picture_once
+from portraitlib.places import installed_version
 from portraitlib.portrait import Portrait
 from portraitlib.settings import RANGES, Sampling, UsageError, check_number, is_text
 
@@ -55,32 +55,13 @@ def text_to_image(
     Raises UsageError for an empty prompt, a size that does not fit the model, or too little memory.
     Latent diffusion: https://arxiv.org/abs/2112.10752, SDXL: https://arxiv.org/abs/2307.01952.
     """
-    check_inputs(model, prompt, sampling)
-    settings = fill_defaults(model, sampling)
-    encoded = encode_prompt(model, prompt, settings)
-    warn_of_dropped_words(encoded)
-    generators = seeded_generators(settings.seed, settings.num_images)
-    noise = starting_noise(model, settings, generators)
-    previewer = _previewer(model, model.pipeline, noise, on_preview)
-    started_s = time.perf_counter()
-    with one_line_when_memory_is_short(settings):
-        pixels = model.pipeline(
-            **encoded.tensors,
-            num_images_per_prompt=settings.num_images,
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            width=settings.size_px,
-            height=settings.size_px,
-            latents=noise,
-            generator=generators,  # for samplers that add noise on the way
-            output_type="np",
-            **step_arguments(model, on_step, previewer),
-        ).images
-    seconds = (time.perf_counter() - started_s) / settings.num_images
-    return [
-        Portrait(image, write_recipe(model, prompt, settings, encoded, index, seconds))
-        for index, image in enumerate(to_images(pixels, model))
-    ]
+    order = take_order(model, prompt, sampling)
+    noise, generators = starting_noise(order)
+    pixels, seconds = _run(
+        order, model.pipeline, noise, generators, on_step, on_preview,
+        width=order.size_px, height=order.size_px,
+    )  # fmt: skip
+    return order.portraits(pixels, seconds)
 
 
 def image_to_image(
@@ -108,67 +89,168 @@ def image_to_image(
     Raises UsageError for what cannot be drawn, a picture that cannot be read, or no step to run.
     SDEdit: https://arxiv.org/abs/2108.01073.
     """
-    check_inputs(model, prompt, sampling)
-    settings = fill_defaults(model, sampling)
-    strength = check_strength(strength, settings)
-    picture = ready_and_warned(model, image, settings)
-    pixels, encoded, seconds = redraw(
-        model, picture, prompt, settings, strength, on_step, on_preview
-    )
-    own = {"function": "image_to_image", "strength": strength, "image": picture_hash(picture)}
-    return [
-        Portrait(drawn, write_recipe(model, prompt, settings, encoded, index, seconds) | own)
-        for index, drawn in enumerate(to_images(pixels, model))
-    ]
+    order = take_order(model, prompt, sampling, strength, "image_to_image").start_from(image)
+    pixels, seconds = redraw(order, on_step, on_preview)
+    return order.portraits(pixels, seconds, {"function": "image_to_image"})
 
 
 def redraw(
-    model: Model,
-    picture: Image.Image,
-    prompt: str,
-    settings: Sampling,
-    strength: float,
+    order: Order,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
     blend: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
-) -> tuple[np.ndarray, EncodedPrompt, float]:
-    """Pixels (batch, height, width, 3) from 0 to 1, the prompt as it was read, seconds a picture.
+) -> tuple[np.ndarray, float]:
+    """Pixels (batch, height, width, 3) from 0 to 1, and seconds a picture.
 
-    picture: at the size of the settings, which are whole, as `strength` is.
     blend: called after each step with the latents of the drawing, and those of the picture under
         the same noise, (batch, 4, height/8, width/8) both; gives those to go on with.
     """
-    encoded = encode_prompt(model, prompt, settings)
-    warn_of_dropped_words(encoded)
-    generators = seeded_generators(settings.seed, settings.num_images)
-    pipeline = sibling_pipeline(model, "StableDiffusionXLImg2ImgPipeline")
+    assert order.picture is not None
+    pipeline = sibling_pipeline(order.model, "StableDiffusionXLImg2ImgPipeline")
+    with one_line_when_memory_is_short(order.settings):
+        latents = encode_picture(order.model, order.picture)
+        noise, generators = starting_noise(order)
+        start = add_noise(pipeline, latents, noise, order.settings, order.strength)
+
+    def change(drawn: torch.Tensor, next_timesteps: torch.Tensor) -> torch.Tensor:
+        kept = latents.to(drawn).expand_as(drawn)
+        if len(next_timesteps):
+            kept = pipeline.scheduler.add_noise(kept, noise.to(drawn), next_timesteps[:1])
+        return blend(drawn, kept) if blend else drawn
+
+    drawn = _run(
+        order, pipeline, start, generators, on_step, on_preview, change if blend else None,
+        image=latents, strength=order.strength,
+    )  # fmt: skip
+    order.model.pipeline.maybe_free_model_hooks()  # parts waiting in main memory go back there
+    return drawn
+
+
+def _run(
+    order: Order,
+    pipeline: Any,
+    start: torch.Tensor,
+    generators: list[torch.Generator],
+    on_step: OnStep | None,
+    on_preview: OnPreview | None,
+    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    **more: Any,
+) -> tuple[np.ndarray, float]:
+    """What a pipeline of diffusers makes of the latents it starts from, and seconds a picture."""
+    model, settings = order.model, order.settings
+    previewer = on_preview and Previewer(model, pipeline.scheduler, start, on_preview)
+    started_s = time.perf_counter()
     with one_line_when_memory_is_short(settings):
-        latents = encode_picture(model, picture)
-        started_s = time.perf_counter()
-        noise = starting_noise(model, settings, generators)
-        start = add_noise(pipeline, latents, noise, settings, strength)
-        previewer = _previewer(model, pipeline, start, on_preview)
-
-        def change(drawn: torch.Tensor, next_timesteps: torch.Tensor) -> torch.Tensor:
-            kept = latents.to(drawn).expand_as(drawn)
-            if len(next_timesteps):
-                kept = pipeline.scheduler.add_noise(kept, noise.to(drawn), next_timesteps[:1])
-            return blend(drawn, kept) if blend else drawn
-
         pixels = pipeline(
-            **encoded.tensors,
-            image=latents,
-            latents=start,
-            strength=strength,
+            **order.encoded.tensors,
             num_images_per_prompt=settings.num_images,
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
-            generator=generators,
+            latents=start,
+            generator=generators,  # for samplers that add noise on the way
             output_type="np",
-            **step_arguments(model, on_step, previewer, change if blend else None),
+            **step_arguments(model, on_step, previewer, change),
+            **more,
         ).images
-        model.pipeline.maybe_free_model_hooks()  # parts that wait in main memory go back there
-    return pixels, encoded, (time.perf_counter() - started_s) / settings.num_images
+    return pixels, (time.perf_counter() - started_s) / settings.num_images
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be drawn, checked and whole: no setting is None.
+
+    picture: what it starts from, at the size that is drawn; None for noise alone.
+    strength: how much of that is drawn anew; 1 for noise alone.
+    """
+
+    model: Model
+    prompt: str
+    settings: Sampling
+    encoded: EncodedPrompt
+    picture: Image.Image | None = None
+    strength: float = 1.0
+
+    @property
+    def size_px(self) -> int:
+        assert self.settings.size_px is not None
+        return self.settings.size_px
+
+    @property
+    def steps(self) -> int:
+        """How many steps are run."""
+        assert self.settings.num_inference_steps is not None
+        return int(self.settings.num_inference_steps * self.strength)
+
+    def start_from(self, image: Picture, stacklevel: int = 3) -> Order:
+        """The same from a picture; warns in one line of what had to be done to that.
+
+        The model remembers it by its content, so that a sweep looks for a face once.
+        """
+        picture, notes = ready_picture_once(self.model.ready_pictures, image, self.size_px)
+        if notes:
+            warnings.warn(f"image: {'; '.join(notes)}", stacklevel=stacklevel)
+        return replace(self, picture=picture)
+
+    def portraits(
+        self, pixels: np.ndarray, seconds: float, more: Mapping[str, Any] | None = None
+    ) -> list[Portrait]:
+        """Pixels (batch, height, width, 3) from 0 to 1 as portraits; `more` goes in the recipes."""
+        images = to_images(pixels, self.model)
+        return [Portrait(im, self.recipe(i, seconds, more)) for i, im in enumerate(images)]
+
+    def recipe(
+        self, index: int, seconds: float, more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Everything that made picture `index` of the batch, as a plain dict of JSON values.
+
+        seed: the picture's own. batch_seed: of the batch's first picture. seconds: per picture.
+        """
+        model, preset = self.model, self.model.preset
+        recipe = {
+            "function": "text_to_image",
+            "prompt": self.prompt,
+            **asdict(self.settings),
+            "seed": self.settings.seed + index,
+            "batch_seed": self.settings.seed,
+            "scheduler": type(model.pipeline.scheduler).__name__,
+            "model": model.name,
+            "model_revision": model.revision,
+            "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
+            "adapter": model.adapter_entries,
+            "device": str(model.device),
+            "card": device_name(model.device),
+            "dtype": model.dtype_name,
+            "cpu_threads": torch.get_num_threads(),
+            "versions": dict(library_versions()),
+            "dropped_words": {name: list(words) for name, words in self.encoded.dropped.items()},
+            "seconds": round(seconds, 4),
+        }
+        if self.picture is not None:
+            recipe |= {"strength": self.strength, "image": picture_hash(self.picture)}
+        return recipe | dict(more or {})
+
+
+def take_order(
+    model: Model,
+    prompt: str,
+    sampling: Sampling,
+    strength: float = 1.0,
+    function: str = "text_to_image",
+    stacklevel: int = 3,
+) -> Order:
+    """Check what is to be drawn; raises UsageError, and warns of words that fall away.
+
+    function: who asks, for the message of a strength that is none.
+    """
+    check_inputs(model, prompt, sampling)
+    settings = fill_defaults(model, sampling)
+    strength = check_strength(strength, settings, function)
+    encoded = encode_prompt(model, prompt, settings)
+    warn_of_dropped_words(encoded, stacklevel=stacklevel + 1)
+    return Order(model, prompt, settings, encoded, strength=strength)
 
 
 def most_images(arguments: Mapping[str, Any]) -> int:
@@ -229,35 +311,13 @@ def check_strength(strength: float, settings: Sampling, function: str = "image_t
     return strength
 
 
-def ready_and_warned(
-    model: Model, image: Picture, settings: Sampling, stacklevel: int = 3
-) -> Image.Image:
-    """The picture at the size of the settings; warns in one line of what it had to do for that.
-
-    The model remembers it by its content, so that a sweep looks for a face once.
-    """
-    assert settings.size_px is not None
-    picture, notes = ready_picture_once(model.ready_pictures, image, settings.size_px)
-    if notes:
-        warnings.warn(f"image: {'; '.join(notes)}", stacklevel=stacklevel)
-    return picture
-
-
-def starting_noise(
-    model: Model, settings: Sampling, generators: list[torch.Generator]
-) -> torch.Tensor:
-    """Where denoising starts, (batch, 4, height/8, width/8)."""
-    assert settings.size_px is not None
-    latent_size = settings.size_px // model.pipeline.vae_scale_factor
-    channels = model.pipeline.unet.config.in_channels
-    shape = (channels, latent_size, latent_size)
-    return seeded_noise(generators, shape, model.device, model.dtype)
-
-
-def _previewer(
-    model: Model, pipeline: Any, start: torch.Tensor, on_preview: OnPreview | None
-) -> Previewer | None:
-    return on_preview and Previewer(model, pipeline.scheduler, start, on_preview)
+def starting_noise(order: Order) -> tuple[torch.Tensor, list[torch.Generator]]:
+    """Where denoising starts, (batch, 4, height/8, width/8), and the generators it came from."""
+    model, settings = order.model, order.settings
+    generators = seeded_generators(settings.seed, settings.num_images)
+    side = order.size_px // model.pipeline.vae_scale_factor
+    shape = (model.pipeline.unet.config.in_channels, side, side)
+    return seeded_noise(generators, shape, model.device, model.dtype), generators
 
 
 def step_arguments(
@@ -312,47 +372,9 @@ def to_images(pixels: np.ndarray, model: Model) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in (pixels * 255).round().astype(np.uint8)]
 
 
-def write_recipe(
-    model: Model,
-    prompt: str,
-    settings: Sampling,
-    encoded: EncodedPrompt,
-    index: int,
-    seconds: float,
-) -> dict[str, Any]:
-    """Everything that made picture `index` of a batch, as a plain dict of JSON values.
-
-    seed: the picture's own. batch_seed: of the batch's first picture. seconds: per picture.
-    """
-    preset = model.preset
-    return {
-        "function": "text_to_image",
-        "prompt": prompt,
-        **asdict(settings),
-        "seed": settings.seed + index,
-        "batch_seed": settings.seed,
-        "scheduler": type(model.pipeline.scheduler).__name__,
-        "model": model.name,
-        "model_revision": model.revision,
-        "vae": preset.vae_source and f"{preset.vae_source}@{preset.vae_revision}",
-        "adapter": model.adapter_entries,
-        "device": str(model.device),
-        "card": device_name(model.device),
-        "dtype": model.dtype_name,
-        "cpu_threads": torch.get_num_threads(),
-        "versions": dict(library_versions()),
-        "dropped_words": {name: list(words) for name, words in encoded.dropped.items()},
-        "seconds": round(seconds, 4),
-    }
-
-
 @cache
 def library_versions() -> dict[str, str]:
     """The versions that made a picture: Python and the libraries that compute."""
-    versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:  # a checkout that was not installed
-            versions[library] = "unknown"
-    return versions | {"torch": str(torch.__version__)}  # with its build, such as +cpu
+    versions = {name: installed_version(name) or "unknown" for name in LIBRARIES}
+    # The build of torch counts too, such as +cpu.
+    return {"python": platform.python_version()} | versions | {"torch": str(torch.__version__)}

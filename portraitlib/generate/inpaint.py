@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,9 @@ from portraitlib.generate.calls import TOGETHER, Together
 from portraitlib.generate.images import (
     DEFAULT_SAMPLING,
     OnStep,
-    check_inputs,
-    check_strength,
-    fill_defaults,
     most_images,
     redraw,
-    to_images,
-    write_recipe,
+    take_order,
 )
 from portraitlib.generate.previews import OnPreview
 from portraitlib.generate.regions import paste_region, read_mask, square_about
@@ -52,8 +49,7 @@ def inpaint(
     strength: 0.001 to 1, how much of the region is drawn anew: near 0 it stays, at 1 nothing of it
         is left.  feather: how far inside its border the region fades in, as a share of the side of
         the square that is drawn; 0 is a hard border.
-    Image i gets the noise of seed + i, as it would alone. on_step, on_preview: as for
-    text_to_image.
+    on_step, on_preview: as for text_to_image; image i gets the noise of seed + i here too.
 
     Drawn is the largest square of the picture about the region, at the model's size: what lies
     around the region is put back under the noise of each step, so that the region comes to fit it
@@ -61,30 +57,25 @@ def inpaint(
     those of the picture. Raises UsageError for what cannot be drawn, a mask that does not fit, or
     no step to run.
     """
-    check_inputs(model, prompt, sampling)
-    settings = fill_defaults(model, sampling)
-    strength = check_strength(strength, settings, "inpaint")
+    order = take_order(model, prompt, sampling, strength, "inpaint")
     feather = check_number("inpaint", "feather", feather, FEATHER)
     picture = open_picture(image)
     region = read_mask(mask, picture.size)
-    square = square_about(region)
-    assert settings.size_px is not None
-    part = _resized(picture.crop(square), settings.size_px)
-    left, top, right, bottom = square
-    blend = _keep_outside(model, region[top:bottom, left:right], settings.size_px)
-    pixels, encoded, seconds = redraw(
-        model, part, prompt, settings, strength, on_step, on_preview, blend
-    )
-    own = {"function": "inpaint", "strength": strength, "feather": feather}
-    own |= {"image": picture_hash(picture), "mask": picture_hash(Image.fromarray(region))}
+    left, top, right, bottom = square = square_about(region)
+    part = _resized(picture.crop(square), order.size_px)
+    blend = _keep_outside(model, region[top:bottom, left:right], order.size_px)
+    order = replace(order, picture=part)
+    pixels, seconds = redraw(order, on_step, on_preview, blend)
+    more = {"function": "inpaint", "feather": feather}
+    more |= {"image": picture_hash(picture), "mask": picture_hash(Image.fromarray(region))}
     side = right - left
     portraits = []
-    for index, drawn in enumerate(to_images(pixels, model)):
+    for drawn in order.portraits(pixels, seconds, more):
         whole = picture.copy()
-        whole.paste(_resized(drawn, side), (left, top))
-        mended = paste_region(picture, whole, region, feather * side)
-        recipe = write_recipe(model, prompt, settings, encoded, index, seconds)
-        portraits.append(Portrait(mended, recipe | own))
+        whole.paste(_resized(drawn.image, side), (left, top))
+        portraits.append(
+            Portrait(paste_region(picture, whole, region, feather * side), drawn.recipe)
+        )
     return portraits
 
 

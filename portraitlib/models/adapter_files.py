@@ -8,20 +8,28 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from portraitlib.models.files import PICKLE_ENDINGS
 from portraitlib.models.kohya_keys import from_kohya
 from portraitlib.portrait import whole_file
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, check_record
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 # Where diffusers keeps rank and alpha: one entry of the file's metadata, as JSON.
 DIFFUSERS_METADATA = "lora_adapter_metadata"
+
+SCALING = {"r": int, "lora_alpha": float, "alpha_pattern": dict[str, float], "use_rslora": bool}
+Scaling = TypedDict(  # type: ignore[misc]
+    "Scaling",
+    {f"{part}.{name}": kind for part in PARTS for name, kind in SCALING.items()},
+    total=False,
+)
 
 # How the two matrices of a LoRA and its alpha are spelled: peft, kohya, and diffusers in the past.
 ENDINGS = {
@@ -104,24 +112,17 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
     Raises UsageError in one line for a file that is missing, a pickle, or no whole safetensors.
     """
-    from safetensors import SafetensorError, safe_open
-
     if path.suffix.lower() in PICKLE_ENDINGS:
         raise UsageError(
             f"{path}: {path.suffix} is a pickle, which can run code when it is loaded; expected "
             "a .safetensors; ask its maker for one, or convert it where you trust it"
         )
     if not path.is_file():
-        raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected "
-                         "a LoRA as .safetensors")  # fmt: skip
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as problem:
-        raise UsageError(
-            f"{path}: not a whole safetensors file ({problem}); get it again from where it came"
-        ) from problem
+        what = "a folder" if path.is_dir() else "no such file"
+        raise UsageError(f"{path}: {what}, expected a LoRA as .safetensors")
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     tensors = {name: values.float() for name, values in tensors.items()}
     broken = [name for name, values in tensors.items() if not values.isfinite().all()]
     if broken:
@@ -154,7 +155,9 @@ def find_matrices(
     if not found:
         raise UsageError(f"{path}: holds no tensor, expected a LoRA")
     if known is None:
-        rank, alpha = _fold_alphas(path, found, json_entry(path, metadata, DIFFUSERS_METADATA))
+        rank, alpha = _fold_alphas(
+            path, found, json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
+        )
     else:
         rank, alpha = known
     matrices = {
@@ -238,26 +241,33 @@ def _check_pair(path: Path, module: str, roles: Mapping[str, torch.Tensor]) -> N
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file, its tensors unread; raises UsageError as above."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; what is wrong with it in one line."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except (SafetensorError, OSError) as problem:
         raise UsageError(
             f"{path}: not a whole safetensors file ({problem}); get it again from where it came"
         ) from problem
 
 
-def json_entry(path: Path, metadata: Mapping[str, str], name: str) -> dict[str, Any]:
-    """An entry of the metadata that holds a dict as JSON; empty if it is not there."""
+def json_entry(
+    path: Path, metadata: Mapping[str, str], name: str, kind: Any = dict[str, Any]
+) -> Any:
+    """An entry of the metadata that holds a record as JSON; without entries if it is not there."""
     try:
         content = json.loads(metadata.get(name) or "{}")
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: its {name} is not readable as JSON; get the file again")
-    return content
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path}: its {name} is not readable as JSON; get it again") from None
+    return check_record(f"{path}: its {name}", content, kind)
 
 
 def _alpha(module: str, roles: Mapping[str, torch.Tensor], scaling: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import torch
 from PIL import Image
@@ -25,7 +25,7 @@ from portraitlib.models.adapter_files import (
     write_tensors,
 )
 from portraitlib.models.kohya_keys import to_kohya
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, check_record
 
 FORMS = ("diffusers", "kohya")
 OWN = "portraitlib."  # how this library's own entries in a file's metadata begin
@@ -33,6 +33,20 @@ FORMAT = 1
 COVERS = "ssmd_cover_images"  # the entry in which AUTOMATIC1111 and ComfyUI look for a picture
 SAMPLE_PX = 256
 SDXL_WIDTH = 2048  # of a word, as SDXL's two text encoders say it together
+
+
+class Header(TypedDict):
+    """This library's own entries in a file's metadata; numbers are written as texts."""
+
+    format: int
+    kind: Literal["lora", "full"]
+    rank: int
+    alpha: float
+    base: str
+    base_revision: str
+    identifier: str
+    instance_prompt: str
+    hash: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,35 +149,30 @@ class Adapter:
             found = find_matrices(source, tensors, metadata)
             names = (metadata.get(each) for each in ("modelspec.trigger_phrase", "ss_output_name"))
             identifier = next(filter(None, names), source.stem)
-            return cls(
-                *("lora", found.tensors, found.rank, found.alpha),
-                identifier=identifier,
-                sample=_read_sample(metadata),
-            )
-        return cls._open_own(source, tensors, metadata)
+            sample = _read_sample(metadata)
+            whole = (found.tensors, found.rank, found.alpha)
+            return cls("lora", *whole, identifier=identifier, sample=sample)
+        return cls._open_ours(source, tensors, metadata)
 
     @classmethod
-    def _open_own(
+    def _open_ours(
         cls, source: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
     ) -> Adapter:
-        own = {k.removeprefix(OWN): v for k, v in metadata.items() if k.startswith(OWN)}
-        if own["format"] != str(FORMAT):
+        ours = {k.removeprefix(OWN): v for k, v in metadata.items() if k.startswith(OWN)}
+        if ours["format"] != str(FORMAT):
             raise UsageError(
-                f"{source}: an adapter in format {own['format']}, expected {FORMAT}; "
+                f"{source}: an adapter in format {ours['format']}, expected {FORMAT}; "
                 "try a newer portraitlib"
             )
-        texts = ("base", "base_revision", "identifier", "instance_prompt")
-        try:
-            rank, alpha = int(own["rank"]), float(own["alpha"])
-            kind, digest = own["kind"], own["hash"]
-            about: dict[str, Any] = {name: own[name] for name in texts}
-        except (KeyError, ValueError) as problem:
-            raise UsageError(f"{source}: its metadata is damaged ({problem})") from problem
-        if kind == "lora":
-            tensors = find_matrices(source, tensors, metadata, (rank, alpha)).tensors
+        about: dict[str, Any] = {**check_record(f"{source}: its header", ours, Header, texts=True)}
+        del about["format"]
+        digest = about.pop("hash")
+        if about["kind"] == "lora":
+            known = about["rank"], about["alpha"]
+            tensors = find_matrices(source, tensors, metadata, known).tensors
         about["recipe"] = json_entry(source, metadata, OWN + "recipe")
         about["sample"] = _read_sample(metadata)
-        adapter = cls(kind, tensors, rank, alpha, **about)
+        adapter = cls(tensors=tensors, **about)
         if adapter._digest != digest:
             raise UsageError(
                 f"{source}: its weights are not those that were saved (hash {adapter.hash}, "
@@ -190,9 +199,11 @@ class Adapter:
         entries: dict[str, Any] = {
             "format": "pt",
             OWN + "format": FORMAT,
-            **{OWN + name: getattr(self, name) for name in ("kind", "rank", "alpha", "base")},
-            **{OWN + name: getattr(self, name) for name in ("base_revision", "identifier")},
-            OWN + "instance_prompt": self.instance_prompt,
+            **{
+                OWN + n: getattr(self, n)
+                for n in Header.__annotations__
+                if n not in ("format", "hash")
+            },
             OWN + "recipe": json.dumps(self.recipe, sort_keys=True),
             OWN + "hash": self._digest,
             "modelspec.sai_model_spec": "1.0.0",

@@ -35,8 +35,8 @@ class Preset:
     """What differs between models; everything else is the same code.
 
     source: a folder, or a hub id pinned to `revision`.
-    size_px, num_inference_steps, guidance_scale: the defaults where Sampling has None; a size of
-        0 is filled from the model's own configs.
+    size_px, num_inference_steps, guidance_scale: the defaults where Sampling has None; a size or
+        a memory of 0 is filled from the model's own configs.
     gpu_dtype: number type on a GPU; on a CPU it is float32.
     gpu_memory_gb: free GPU memory (10**9 bytes) for one picture of size_px; with less, the parts
         wait in main memory and visit the GPU in turn.
@@ -53,12 +53,12 @@ class Preset:
     name: str
     source: str
     revision: str | None
-    size_px: int
-    num_inference_steps: int
-    guidance_scale: float
-    gpu_dtype: str
-    gpu_memory_gb: float
-    decode_one_by_one: bool
+    size_px: int = 0
+    num_inference_steps: int = 30
+    guidance_scale: float = 5.0
+    gpu_dtype: str = "float16"
+    gpu_memory_gb: float = 0.0
+    decode_one_by_one: bool = True
     vae_source: str | None = None
     vae_revision: str | None = None
     controlnet_source: str | None = None
@@ -78,7 +78,6 @@ PRESETS = {
             name="mini",
             source=str(PACKAGE / "mini" / "weights"),
             revision=None,  # the hash of the weights in the package
-            size_px=0,
             num_inference_steps=25,
             guidance_scale=2.0,
             gpu_dtype="float32",  # small enough; and the same pictures as on a CPU
@@ -95,11 +94,7 @@ PRESETS = {
             source="stabilityai/stable-diffusion-xl-base-1.0",
             revision="462165984030d82259a11f4367a4eed129e94a7b",
             size_px=1024,
-            num_inference_steps=30,
-            guidance_scale=5.0,
-            gpu_dtype="float16",
             gpu_memory_gb=11.0,  # weights 7.0, the rest for one picture's decoding
-            decode_one_by_one=True,
             # The original VAE overflows in float16.
             vae_source="madebyollin/sdxl-vae-fp16-fix",
             vae_revision="207b116dae70ace3637169f1ddd2434b91b3a8cd",
@@ -129,28 +124,13 @@ def find_preset(name: str, revision: str | None = None) -> Preset:
     if name.strip() and folder.is_dir():
         if revision is not None:
             raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
-        return _generic_preset(name, str(folder), None)
+        return Preset(name, str(folder), None)
     if folder.is_file():
         kind = "a pickle" if name.endswith(files.PICKLE_ENDINGS) else "a single file"
         raise UsageError(f"{name}: got {kind}, expected the folder of a diffusers model")
     if HUB_ID.fullmatch(name):
-        return _generic_preset(name, name, revision)
+        return Preset(name, name, revision)
     raise UsageError(
         f"model: got {name!r}, {nearest(name, PRESETS)}; or try a hub id like "
         '"stabilityai/stable-diffusion-xl-base-1.0", or a folder that exists'
-    )
-
-
-def _generic_preset(name: str, source: str, revision: str | None) -> Preset:
-    """A preset whose size and memory are read from the model's own configs later."""
-    return Preset(
-        name=name,
-        source=source,
-        revision=revision,
-        size_px=0,
-        num_inference_steps=30,
-        guidance_scale=5.0,
-        gpu_dtype="float16",
-        gpu_memory_gb=0.0,
-        decode_one_by_one=True,
     )

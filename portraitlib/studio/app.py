@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from portraitlib.places import project_folder
 from portraitlib.portrait import Portrait, write_whole
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.studio.draw import Made, make
-from portraitlib.studio.fields import Form, help_of, make_setting, set_tooltip
-from portraitlib.studio.gallery import Entry, Gallery, History
-from portraitlib.studio.look import APP, STYLE, served_by_voila
-from portraitlib.studio.panels import TITLES, AdapterPanel, PhotoPanel, SweepPanel, TrainPanel
+from portraitlib.studio.fields import Form, make_setting, set_tooltip
+from portraitlib.studio.gallery import Entry, Gallery, History, sheet_html
+from portraitlib.studio.look import style
+from portraitlib.studio.panels import AdapterPanel, PhotoPanel, SweepPanel, TrainPanel
 from portraitlib.studio.recipes import (
     METHODS,
+    RECORDS,
+    TABS,
     Screen,
     papermill_command,
     parameters_of_screen,
@@ -33,13 +36,9 @@ from portraitlib.studio.recipes import (
     settings_of_recipe,
     shown_parameters,
 )
-from portraitlib.studio.sheet import sheet_html
-from portraitlib.studio.stage import Looks, Stage
+from portraitlib.studio.stage import Forming, Stage
 from portraitlib.studio.uploads import FilePlace, titled
 
-ACTIONS = {"words": "Generate", "photo": "Generate", "edges": "Generate"}
-ACTIONS |= {"face": "Train, then draw", "sweep": "Draw the sweep"}
-TABS = {**TITLES, "face": "Train a face", "sweep": "Sweep"}
 NOTEBOOK = "09_studio.ipynb"
 MOST_SEED = 2**32 - 257  # leaves room for the largest batch
 
@@ -61,6 +60,8 @@ class Studio:
     ) -> None:
         self.model, self.photos, self.folder = model, photos, folder
         self.photos_dir, self.made = photos_dir, made
+        notebook = project_folder() / "notebooks" / NOTEBOOK
+        self.notebook = str(notebook) if notebook.is_file() else NOTEBOOK
         self.stage, self._quiet = Stage(), True
         self._make_settings(screen)
         self.gallery = Gallery(History(folder / "history"), self.look_at)
@@ -76,20 +77,18 @@ class Studio:
     # --- what is on screen -----------------------------------------------------------------------
 
     def _make_settings(self, screen: Screen) -> None:
-        told = {name: text for name, (_, text) in help_of(Screen).items()}
-        self.prompt = make_setting("prompt", screen.prompt, told["prompt"])
+        self.prompt = make_setting("prompt", screen.prompt)
         self.prompt.control.observe(self._moved, "value")
         self.sampling = Form(screen.sampling, vars(self.model.preset))
         self.from_photo, self.lines = Form(screen.from_photo), Form(screen.lines)
         self.control = Form(screen.control)
-        for form in (self.sampling, self.from_photo, self.lines, self.control):
+        for form in self._forms().values():
             form.observe(self._moved)
         self.photo = PhotoPanel(self.model, self.photos, self.folder, self._moved, self.stage.wrong)
         if self._nameless():
             self.photo.name_all()
         self.adapters = AdapterPanel(self.folder, self._moved, self.stage.wrong)
-        training = screen.training or DreamBooth()
-        count = screen.num_class_images
+        training, count = screen.training or DreamBooth(), screen.num_class_images
         self.train = TrainPanel(self.model, training, count, self._take_photos, self.changed)
         self.train.fill(self.photos)
         self.sweep = SweepPanel(self.changed)
@@ -98,6 +97,10 @@ class Studio:
         self.stage.to_photo.on_click(lambda _: self._send("photo"))
         self.stage.to_edges.on_click(lambda _: self._send("edges"))
         self.stage.to_sliders.on_click(lambda _: self._send_to_sliders())
+
+    def _forms(self) -> dict[str, Form]:
+        """The forms of a screen's records, by their names."""
+        return {name: getattr(self, name) for name in RECORDS}
 
     def _add_seed_buttons(self) -> None:
         self.dice = widgets.Button(description="Dice", icon="random")
@@ -109,147 +112,145 @@ class Studio:
         row.children = (*row.children, self.dice, self.lock)
 
     def _lay_out(self) -> Any:
-        prompt = self.prompt.box
-        shared = [*self.sampling.boxes, titled([self.adapters.box], "Adapters")]
-        photo, edges = self.photo.place, self.photo.edges_place
-        pages = {
-            "words": [prompt, *shared],
-            "photo": [self.photo.source(photo), prompt, *self.from_photo.boxes, *shared],
-            "edges": [
-                self.photo.source(photo, edges), prompt, *self.lines.boxes, *self.control.boxes,
-                *shared,
-            ],
-            "face": [self.train.box, titled([prompt], "Then draw, as the words tab says")],
-            "sweep": [self.sweep.box],
-        }  # fmt: skip
-        self.tabs = widgets.Tab([widgets.VBox(parts) for parts in pages.values()])
-        for index, title in enumerate(TABS.values()):
-            self.tabs.set_title(index, title)
-        self.tabs.selected_index = 0
-        self.tabs.add_class("pl-tabs")
-        self.tabs.observe(lambda _: self._turned(), "selected_index")
-        told = "or drop a PNG made here, or by AUTOMATIC1111: the sliders take its settings"
-        self.drop = FilePlace(told, self._take_png, "Settings of a PNG", accept="image/png")
+        self.tabs = self._lay_out_tabs()
+        words = "or drop a PNG made here, or by AUTOMATIC1111: the sliders take its settings"
+        self.drop = FilePlace(words, self._take_png, "Settings of a PNG", accept="image/png")
         self.command = widgets.Textarea(rows=6)
         self.command.layout.width = "100%"
-        copy = widgets.Button(description="Copy", icon="copy")
-        copy.add_class("pl-copy")
-        self.sheet = widgets.HTML()
-        self.sheet.add_class("pl-sheet")
+        copy = _classed(widgets.Button(description="Copy", icon="copy"), "pl-copy")
         command = titled([self.command, copy], "The same by papermill")
-        command.add_class("pl-command")
+        self.sheet = _classed(widgets.HTML(), "pl-sheet")
         right = widgets.VBox([*self.stage.boxes, self.sheet, self.gallery.box, self.drop])
-        right.add_class("pl-right")
-        main = widgets.Box([self.tabs, right, command])
-        main.add_class("pl-main")
-        style = widgets.HTML(STYLE + (APP if served_by_voila() else ""))
-        box = widgets.VBox([style, self._head(), main])
-        box.add_class("pl-studio")
-        return box
+        parts = [self.tabs, _classed(right, "pl-right"), _classed(command, "pl-command")]
+        main = _classed(widgets.Box(parts), "pl-main")
+        return _classed(widgets.VBox([widgets.HTML(style()), self._head(), main]), "pl-studio")
+
+    def _lay_out_tabs(self) -> Any:
+        prompt, photo = self.prompt.box, self.photo
+        shared = [*self.sampling.boxes, titled([self.adapters.box], "Adapters")]
+        edges = [*self.lines.boxes, *self.control.boxes]
+        pages = {
+            "words": [prompt, *shared],
+            "photo": [photo.source(photo.place), prompt, *self.from_photo.boxes, *shared],
+            "edges": [photo.source(photo.place, photo.edges_place), prompt, *edges, *shared],
+            "face": [self.train.box, titled([prompt], "Then draw, as the words tab says")],
+            "sweep": [self.sweep.box],
+        }
+        tabs = _classed(widgets.Tab([widgets.VBox(pages[name]) for name in TABS]), "pl-tabs")
+        for index, tab in enumerate(TABS.values()):
+            tabs.set_title(index, tab.title)
+        tabs.selected_index = 0
+        tabs.observe(lambda _: self._turned(), "selected_index")
+        return tabs
 
     def _head(self) -> Any:
         self.explain = widgets.ToggleButton(value=False, description="Explain", icon="question")
         set_tooltip(self.explain, "the whole help of every setting")
         title = f"<b>Studio</b> <span class='pl-soft'>{html.escape(str(self.model))}</span>"
-        head = widgets.HBox([widgets.HTML(title), self.explain])
-        head.add_class("pl-head")
 
         def explain(change: Any) -> None:
             (self.box.add_class if change["new"] else self.box.remove_class)("pl-explain")
 
         self.explain.observe(explain, "value")
-        return head
+        return _classed(widgets.HBox([widgets.HTML(title), self.explain]), "pl-head")
 
     def _nameless(self) -> bool:
         """Are the photos others than those that a command without `photos_dir` takes?"""
-        drawn = self.photos is not None and self.photos.source == subject_photos().source
-        return self.photos is not None and not self.photos_dir and not drawn
+        if self.photos is None or self.photos_dir:
+            return False
+        return self.photos.source != subject_photos().source
 
     # --- the settings ----------------------------------------------------------------------------
 
     @property
     def tab(self) -> str:
-        """The tab on top: "words", "photo", "edges", "face" or "sweep"."""
+        """The tab on top, a name in `TABS`."""
         return list(TABS)[self.tabs.selected_index or 0]
+
+    def turn_to(self, tab: str) -> None:
+        """Bring a tab to the top."""
+        self.tabs.selected_index = list(TABS).index(tab)
 
     def screen(self) -> Screen:
         """What is on screen; raises UsageError in one line for what cannot be."""
         tab = self.tab
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"adapters": self.adapters.entries}
         if tab == "face":
-            more = {"training": self.train.training(), "num_class_images": self.train.count.read()}
+            more = {
+                "training": self.train.form.record(),
+                "num_class_images": self.train.count.read(),
+            }
         if tab == "sweep":
-            more = {"vary": self.sweep.vary()}
-        method = {"face": "words", "sweep": self.sweep.method.value}.get(tab, tab)
+            more["vary"] = self.sweep.vary()
         return Screen(
-            method=method,
+            method={"face": "words", "sweep": self.sweep.method.value}.get(tab, tab),
             prompt=self.prompt.read(),
-            sampling=self.sampling.record(),
             photo_file=self.photo.file,
-            from_photo=self.from_photo.record(),
-            lines=self.lines.record(),
-            control=self.control.record(),
-            adapters=() if tab == "face" else self.adapters.entries,
+            **{name: form.record() for name, form in self._forms().items()},
             **more,
         )
 
     def take(self, settings: Mapping[str, Any]) -> None:
         """Put flat parameters into the widgets; what is not among them stays."""
-        quiet, self._quiet = self._quiet, True
-        try:
+        with self._quietly():  # a start beyond the old end is no mistake while both change
             if "prompt" in settings:
                 self.prompt.write(settings["prompt"])
-            # A start beyond the old end is no mistake while both change.
-            for form in (self.sampling, self.from_photo, self.lines, self.control):
+            for form in self._forms().values():
                 form.write(settings)
             if settings.get("photo_file"):
                 self.photo.use(settings["photo_file"])
             if settings.get("vary"):
                 self.sweep.write(settings["method"], settings["vary"])
-                self.tabs.selected_index = list(TABS).index("sweep")
+                self.turn_to("sweep")
             elif settings.get("training"):
-                self.tabs.selected_index = list(TABS).index("face")
+                self.turn_to("face")
             elif settings.get("method") in METHODS:
-                self.tabs.selected_index = list(METHODS).index(settings["method"])
-        finally:
-            self._quiet = quiet
+                self.turn_to(settings["method"])
         self.changed()
 
-    def changed(self) -> None:
-        """Bring what follows from the settings up to date: the command, and the edges."""
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Nothing follows from what changes meanwhile."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def changed(self) -> Screen | None:
+        """Bring what follows from the settings up to date; the screen, or None if it cannot be."""
         if self._quiet:
-            return
+            return None
         try:
             screen = self.screen()
         except UsageError as problem:
             self.command.value = f"# {problem}"
-            return
+            return None
+        self._follow(screen)
+        return screen
+
+    def _follow(self, screen: Screen) -> None:
+        """Show the edges of a screen and the command that draws it."""
         if screen.training is not None and self._nameless():
             self.command.value = "# these photos have no folder: open_studio(photos_dir=...)"
             return
         if "edges" in (self.tab, screen.method):
-            sampling = screen.sampling
-            used = self.photo.show_edges(screen.lines, sampling.size_px)
-            for name, value in used.items():
-                if name in self.lines.settings:
-                    told = f"{value:g}, chosen by the picture"
-                    self.lines[name].control.placeholder = told
-        parameters = {"model_name": self.model.name, "photos_dir": self.photos_dir}
-        parameters = {name: value for name, value in parameters.items() if value}
-        notebook = project_folder() / "notebooks" / NOTEBOOK
-        where = str(notebook) if notebook.is_file() else NOTEBOOK
-        self.command.value = papermill_command(
-            parameters | shown_parameters(screen), where, "mine.ipynb"
-        )
+            used = self.photo.show_edges(screen.lines, screen.sampling.size_px)
+            for name in set(used) & set(self.lines.settings):
+                self.lines[name].control.placeholder = f"{used[name]:g}, chosen by the picture"
+        model = {"model_name": self.model.name, "photos_dir": self.photos_dir}
+        parameters = {name: value for name, value in model.items() if value}
+        parameters |= shown_parameters(screen)
+        self.command.value = papermill_command(parameters, self.notebook, "mine.ipynb")
 
     def _moved(self, _: Any = None) -> None:
         """A setting was changed by hand: with `live` on, draw."""
-        self.changed()
-        if not self._quiet and self.stage.live.value and self.tab in METHODS:
-            self.generate(roll=False)
+        screen = self.changed()
+        if screen is not None and self.stage.live.value and self.tab in METHODS:
+            self.draw(screen)
 
     def _turned(self) -> None:
-        self.stage.action.description = ACTIONS[self.tab]
+        self.stage.action.description = TABS[self.tab].action
         self.changed()
 
     def _roll(self) -> None:
@@ -264,9 +265,9 @@ class Studio:
             self.stage.wrong(f"{name}: {problem}")
             return
         settings, notes = dict(dropped.settings), list(dropped.notes)
-        own_px = self.model.preset.size_px
-        if not self.model.preset.knows_sizes and settings.get("size_px", own_px) != own_px:
-            notes.append(f"{self.model.name} draws {own_px} px, not {settings.pop('size_px')}")
+        preset = self.model.preset
+        if not preset.knows_sizes and settings.get("size_px", preset.size_px) != preset.size_px:
+            notes.append(f"{preset.name} draws {preset.size_px} px, not {settings.pop('size_px')}")
         self.take(settings)
         self.stage.say("; ".join([f"The settings are those of {name}", *notes]))
 
@@ -288,26 +289,29 @@ class Studio:
 
     # --- drawing ---------------------------------------------------------------------------------
 
-    def generate(self, roll: bool = True) -> None:
-        """Draw what is on screen, in a thread of its own."""
-        if roll and not self.lock.value:
-            quiet, self._quiet = self._quiet, True
-            self._roll()
-            self._quiet = quiet
-            self.changed()
+    def generate(self) -> None:
+        """Draw what is on screen, with another seed if it is not locked."""
+        if not self.lock.value:
+            with self._quietly():
+                self._roll()
         try:
             screen = self.screen()
         except UsageError as problem:
             self.stage.wrong(str(problem))
             return
+        self._follow(screen)
+        self.draw(screen)
+
+    def draw(self, screen: Screen) -> None:
+        """Draw a screen, in a thread of its own."""
         self.stage.run(lambda: self._draw(screen), "Starting")
 
     def _draw(self, screen: Screen) -> None:
-        looks = Looks(self.stage.picture)
-        made = make(self.model, screen, self.photos, self.stage.callbacks(looks))
-        seconds = time.perf_counter() - looks.started_s
+        forming = Forming(self.stage.picture)
+        made = make(self.model, screen, self.photos, self.stage.callbacks(forming))
+        seconds = time.perf_counter() - forming.started_s
         self._show(made)
-        first = f"; first preview after {looks.first_s:.1f} s" if looks.first_s else ""
+        first = f"; first preview after {forming.first_s:.1f} s" if forming.first_s else ""
         count = len(made.portraits)
         self.stage.say(f"{count} picture{'s' * (count > 1)} in {seconds:.1f} s{first}")
 
@@ -316,7 +320,7 @@ class Studio:
             self.made.extend(made.portraits)
         entries = self.gallery.add(made.portraits)
         self.look_at(entries[0])
-        self.sheet.value = sheet_html(made) if made.table else ""
+        self.sheet.value = sheet_html(made.table, made.scores) if made.table else ""
         if made.adapter is not None:
             name = f"{made.adapter.name}-{made.adapter.hash[:8]}.safetensors"
             sample = replace(made.adapter, sample=made.portraits[0].image)
@@ -335,12 +339,15 @@ class Studio:
     def _send(self, method: str) -> None:
         """Start from the chosen picture, or from its edges."""
         if self.stage.chosen is not None:
-            self.tabs.selected_index = list(TABS).index(method)
+            self.turn_to(method)
             self.photo.use(str(self.stage.chosen.path.absolute()))
 
     def _send_to_sliders(self) -> None:
         if self.stage.chosen is not None:
-            try:
-                self.take(settings_of_recipe(self.stage.chosen.recipe))
-            except (KeyError, TypeError):
-                self.stage.wrong("this picture's recipe is not whole")
+            self.take(settings_of_recipe(self.stage.chosen.recipe))
+
+
+def _classed(widget: Any, name: str) -> Any:
+    """A widget with a class of the style sheet."""
+    widget.add_class(name)
+    return widget

@@ -21,10 +21,11 @@ from portraitlib.measuring.sweep import SweepTable, sweep
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
-from portraitlib.photos.pictures import Picture
+from portraitlib.photos.pictures import READY_KEPT, Picture, content_hash
+from portraitlib.places import once
 from portraitlib.portrait import Portrait
 from portraitlib.settings import UsageError
-from portraitlib.studio.recipes import Screen
+from portraitlib.studio.recipes import Lines, Screen
 from portraitlib.training.class_images import make_class_images
 from portraitlib.training.dreambooth import Progress, train_dreambooth
 
@@ -44,7 +45,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Who is told of a drawing: of its steps, of what forms, of a training, and of class images."""
+    """Who hears of a drawing: of its steps, of what forms, and of a training."""
 
     on_step: OnStep | None = None
     on_preview: OnPreview | None = None
@@ -55,7 +56,7 @@ NOBODY = Callbacks()
 
 
 def make(
-    model: Model, screen: Screen, photos: PhotoSet | None = None, told: Callbacks = NOBODY
+    model: Model, screen: Screen, photos: PhotoSet | None = None, watch: Callbacks = NOBODY
 ) -> Made:
     """Draw what a screen says: the same pixels wherever it is done on one machine.
 
@@ -65,18 +66,20 @@ def make(
     """
     adapted, adapter = with_adapters(model, screen.adapters), None
     if screen.training is not None:
-        adapter = teach(adapted, screen, photos, told)
+        adapter = teach(adapted, screen, photos, watch)
         adapted = adapted.with_adapter(adapter)
     function, inputs, settings = call_of(adapted, screen, photos)
-    drawn = _watched(function, told)
+    drawn = _watched(function, watch)
     if not screen.vary:
         return Made(drawn(adapted, *inputs, **settings), adapter=adapter)
-    TOGETHER[drawn] = _together(function, told)
+    TOGETHER[drawn] = _together(function, watch)
     try:
         table = sweep(drawn, adapted, *inputs, vary=_vary(screen, settings), **settings)
     finally:
         del TOGETHER[drawn]
-    return Made(table.portraits, table, _scores(table, screen, photos, inputs), adapter)
+    sizes_vary = "size_px" in screen.vary
+    edges = inputs[0].image if screen.method == "edges" and not sizes_vary else None
+    return Made(table.portraits, table, score(table, photos, edges), adapter)
 
 
 def call_of(
@@ -89,11 +92,9 @@ def call_of(
     if screen.method == "photo":
         settings["strength"] = screen.from_photo.strength
         return image_to_image, [picture_of(screen, photos)], settings
-    return (
-        control_to_image,
-        [edges_of(model, screen, photos)],
-        settings | {"control": screen.control},
-    )
+    size_px = fill_defaults(model, screen.sampling).size_px
+    edges = edges_of(model, picture_of(screen, photos), screen.lines, size_px)
+    return control_to_image, [edges], settings | {"control": screen.control}
 
 
 def picture_of(screen: Screen, photos: PhotoSet | None) -> Picture:
@@ -105,12 +106,16 @@ def picture_of(screen: Screen, photos: PhotoSet | None) -> Picture:
     return next(photo for photo in photos if photo.image is not None)
 
 
-def edges_of(model: Model, screen: Screen, photos: PhotoSet | None) -> Condition:
-    """The edges that steer a screen, at the size that is drawn."""
-    size_px = fill_defaults(model, screen.sampling).size_px
-    lines = screen.lines
-    picture = picture_of(screen, photos)
-    return canny(picture, lines.low_threshold, lines.high_threshold, size_px=size_px)
+def edges_of(model: Model, picture: Picture, lines: Lines, size_px: int | None) -> Condition:
+    """The edges of a picture at a size; the model remembers them by the content of the picture."""
+
+    def find() -> Condition:
+        return canny(picture, lines.low_threshold, lines.high_threshold, size_px=size_px)
+
+    content = content_hash(picture)
+    if content is None:  # unreadable, which `canny` says
+        return find()
+    return once(model.ready_pictures, (content, lines, size_px), READY_KEPT, find)
 
 
 def with_adapters(model: Model, adapters: tuple[tuple[str, float], ...]) -> Model:
@@ -130,7 +135,7 @@ def _adapted(model: Model, wanted: tuple[tuple[str, int | None, float], ...]) ->
     return model
 
 
-def teach(model: Model, screen: Screen, photos: PhotoSet | None, told: Callbacks) -> Adapter:
+def teach(model: Model, screen: Screen, photos: PhotoSet | None, watch: Callbacks) -> Adapter:
     """Teach the face of the photos, as the screen's training says."""
     training = screen.training
     if photos is None or training is None:
@@ -143,28 +148,30 @@ def teach(model: Model, screen: Screen, photos: PhotoSet | None, told: Callbacks
                 "try 'portrait of a man'"
             )
         classes = make_class_images(
-            model, training.class_prompt, count=screen.num_class_images, on_step=told.on_step
+            model, training.class_prompt, count=screen.num_class_images, on_step=watch.on_step
         )
         training = replace(training, class_prompt=None)
-    return train_dreambooth(model, photos, training, classes, trackers=(), on_step=told.on_training)
+    return train_dreambooth(
+        model, photos, training, classes, trackers=(), on_step=watch.on_training
+    )
 
 
-def _watched(draw: Callable[..., Any], told: Callbacks) -> Callable[..., Any]:
+def _watched(draw: Callable[..., Any], watch: Callbacks) -> Callable[..., Any]:
     """A generating function that tells of its steps, in a sweep too."""
 
     @functools.wraps(draw)
     def drawn(*inputs: Any, **settings: Any) -> Any:
-        watchers = {"on_step": told.on_step, "on_preview": told.on_preview}
+        watchers = {"on_step": watch.on_step, "on_preview": watch.on_preview}
         return draw(*inputs, **{**settings, **watchers})
 
     return drawn
 
 
-def _together(function: Callable[..., Any], told: Callbacks) -> Together:
+def _together(function: Callable[..., Any], watch: Callbacks) -> Together:
     """How a sweep shares computation among calls of a watched function: as the function itself."""
     together = TOGETHER[function]
     variants = together.variants
-    shared = variants and replace(variants, draw=_watched(variants.draw, told))
+    shared = variants and replace(variants, draw=_watched(variants.draw, watch))
     return Together(together.most_images, shared)
 
 
@@ -174,14 +181,6 @@ def _vary(screen: Screen, settings: dict[str, Any]) -> dict[str, list[Any]]:
     for name in vary:
         settings.pop(name, None)
     return vary
-
-
-def _scores(
-    table: SweepTable, screen: Screen, photos: PhotoSet | None, inputs: list[Any]
-) -> Measurement:
-    """Likeness to the photos, words of the prompt seen, edges kept: what there is to compare."""
-    edges = inputs[0].image if screen.method == "edges" and "size_px" not in screen.vary else None
-    return score(table, photos, edges)
 
 
 def score(

@@ -7,92 +7,34 @@
 from __future__ import annotations
 
 import html
-import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from PIL import Image
 
 from portraitlib.generate.calls import bind_call, get_setting, setting_names, with_settings
-from portraitlib.photos.faces.find import shrunk
 from portraitlib.photos.files import NotAPhoto, read_content
 from portraitlib.photos.pictures import open_picture
 from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
-from portraitlib.studio.fields import REACH
-from portraitlib.studio.look import SCRIPT, reader_present
-from portraitlib.studio.uploads import FilePlace
+from portraitlib.studio.fields import Setting, make_setting, shown
+from portraitlib.studio.look import reader_present, style, text_of, without_reader
+from portraitlib.studio.uploads import FilePlace, put_picture
 
 if TYPE_CHECKING:
     from portraitlib.models.load import Model
     from portraitlib.photos.photo_set import PhotoSet
     from portraitlib.studio.recipes import Screen
 
-LABEL = {"description_width": "110px"}
-WIDE = "640px"
 THUMBNAIL_PX = 96
-
-
-@dataclass(frozen=True)
-class Slider:
-    """How far a slider reaches. A held value beyond its end moves the end."""
-
-    label: str
-    low: float
-    high: float
-    step: float
-
-    def widget(self, value: float) -> Any:
-        whole = isinstance(self.step, int)
-        kind = widgets.IntSlider if whole else widgets.FloatSlider
-        number = int(value) if whole else float(value)
-        reach = {"min": min(self.low, number), "max": max(self.high, number), "step": self.step}
-        return kind(
-            value=number,
-            description=self.label,
-            continuous_update=False,
-            style=LABEL,
-            layout=widgets.Layout(width=WIDE),
-            **reach,
-        )
-
-
-@dataclass(frozen=True)
-class TextBox:
-    """A text of some lines."""
-
-    label: str
-    lines: int
-
-    def widget(self, value: str) -> Any:
-        kind = widgets.Textarea if self.lines > 1 else widgets.Text
-        layout = widgets.Layout(width=WIDE)
-        box = kind(value=value, description=self.label, style=LABEL, layout=layout)
-        if self.lines > 1:
-            box.rows = self.lines
-        return box
-
-
-# What has a control, in the order of the screen: every name here that the function knows.
-CONTROLS: dict[str, Slider | TextBox] = {
-    "prompt": TextBox("prompt", 3),
-    "negative_prompt": TextBox("negative prompt", 1),
-    "num_inference_steps": Slider("steps", *REACH["num_inference_steps"]),
-    "guidance_scale": Slider("guidance", *REACH["guidance_scale"]),
-    "strength": Slider("strength", 0.05, 1.0, 0.05),
-    "scale": Slider("control scale", 0.0, 1.5, 0.05),
-    "start": Slider("control start", 0.0, 0.95, 0.05),
-    "end": Slider("control end", 0.05, 1.0, 0.05),
-    "low_threshold": Slider("low threshold", *REACH["low_threshold"]),
-    "high_threshold": Slider("high threshold", *REACH["high_threshold"]),
-    "seed": Slider("seed", 0, 99, 1),
-    "num_images": Slider("pictures", *REACH["num_images"]),
-}
+# What has a control, in the order of the screen, where the function knows it.
+EXPLORED = (
+    *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength"),
+    *("scale", "start", "end", "low_threshold", "high_threshold", "seed", "num_images"),
+)
 
 
 def explore(
@@ -116,26 +58,24 @@ def explore(
     """
     arguments = bind_call(function, (model, *inputs), settings)
     if not reader_present():
-        from IPython.display import Markdown
-
-        return Markdown("*Run this cell in a live notebook: its sliders appear here.*")
+        return without_reader("its sliders appear")
     known = setting_names(arguments)
-    controls = {
-        name: control.widget(_start(arguments, model, name))
-        for name, control in CONTROLS.items()
-        if name in known
-    }
+    controls = {name: _control(arguments, model, name) for name in EXPLORED if name in known}
     button = widgets.Button(description="Make portraits", button_style="primary", icon="magic")
     progress = widgets.IntProgress(value=0, max=1, layout=widgets.Layout(width="300px"))
     said = widgets.HTML("")
     upload, uploaded = _upload_row(arguments, said)
     picture = widgets.Image(layout=widgets.Layout(display="none"))
 
+    def on_step(step: int, total: int) -> None:
+        progress.max, progress.value = total, step
+
     def make(_: Any) -> None:
         button.disabled, said.value = True, ""
-        chosen = {name: control.value for name, control in controls.items()} | uploaded
         try:
-            portraits = _call(function, arguments, chosen, progress)
+            chosen = {name: control.read() for name, control in controls.items()} | uploaded
+            changed = with_settings(arguments, chosen)
+            portraits = function(**changed | ({"on_step": on_step} if "on_step" in changed else {}))
         except Exception as problem:  # the reader sees one line and may try again
             said.value = f"<b>{html.escape(str(problem) or type(problem).__name__)}</b>"
         else:
@@ -149,7 +89,11 @@ def explore(
 
     button.on_click(make)
     row = widgets.HBox([button, progress])
-    return widgets.VBox([*upload, *controls.values(), row, said, picture])
+    boxes = [control.box for control in controls.values()]
+    box = widgets.VBox([widgets.HTML(style()), *upload, *boxes, row, said, picture])
+    box.add_class("pl-studio")
+    box.add_class("pl-explore")
+    return box
 
 
 def open_studio(
@@ -183,9 +127,7 @@ def open_studio(
     if not isinstance(model, Model):
         raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
     if not reader_present():
-        from IPython.display import Markdown
-
-        return Markdown("*Run this cell in a live notebook: the studio appears here.*")
+        return without_reader("the studio appears")
     place = Path(folder).expanduser()
     check_writable(place)
     studio = Studio(model, photos, screen or Screen(), place, photos_dir, made)
@@ -194,7 +136,7 @@ def open_studio(
     if get_ipython() is not None:
         from IPython.display import Javascript, display
 
-        display(Javascript(SCRIPT))
+        display(Javascript(text_of("copy.js")))
     return studio.box
 
 
@@ -206,12 +148,7 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
     uploaded: dict[str, Any] = {}
     if "image" not in arguments:
         return [], uploaded
-    thumbnail = widgets.Image(format="png", layout=widgets.Layout(display="none"))
-
-    def show(picture: Image.Image) -> None:
-        buffer = io.BytesIO()
-        shrunk(picture, THUMBNAIL_PX).save(buffer, format="PNG")
-        thumbnail.value, thumbnail.layout.display = buffer.getvalue(), None
+    thumbnail = widgets.Image(format="jpeg", layout=widgets.Layout(display="none"))
 
     def take(files: list[tuple[str, bytes]]) -> None:
         said.value = ""
@@ -220,33 +157,19 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
         except NotAPhoto as reason:
             said.value = f"<b>{html.escape(f'upload: {reason}')}</b>"
         else:
-            show(uploaded["image"])
+            put_picture(thumbnail, uploaded["image"], THUMBNAIL_PX)
 
     if arguments["image"] is not None:
-        show(open_picture(arguments["image"]))
+        put_picture(thumbnail, open_picture(arguments["image"]), THUMBNAIL_PX)
     place = FilePlace("or drop it here", take, "Another picture")
     return [widgets.HBox([place, thumbnail])], uploaded
 
 
-def _start(arguments: dict[str, Any], model: Any, name: str) -> Any:
-    """Where a control starts: at the value held, else at the default of the model's preset."""
+def _control(arguments: dict[str, Any], model: Any, name: str) -> Setting:
+    """The widget of a setting, at the value held, else at the default of the model's preset."""
     value = get_setting(arguments, name)
-    return getattr(model.preset, name) if value is None else value
-
-
-def _call(
-    function: Callable[..., list[Portrait]],
-    arguments: dict[str, Any],
-    chosen: dict[str, Any],
-    progress: Any,
-) -> list[Portrait]:
-    def on_step(step: int, total: int) -> None:
-        progress.max, progress.value = total, step
-
-    changed = with_settings(arguments, chosen)
-    if "on_step" in changed:
-        changed["on_step"] = on_step
-    return function(**changed)
+    value = getattr(model.preset, name, None) if value is None else value
+    return make_setting(name, value, shown(name).empty if value is None else None)
 
 
 def _summary(portraits: list[Portrait]) -> str:

@@ -1,96 +1,58 @@
 """Labelled widgets for a record of settings: one for each field, its range and its help beside it.
 
-A dataclass is the one source: the fields and their types, `RANGES` and `CHOICES`, and the entries
-`name: help` of its docstring. A field that is added there has a widget here.
+A dataclass says which fields there are and of what type, `RANGES` and `CHOICES` what they may be,
+and `fields.toml` how each is shown.
 """
 
 from __future__ import annotations
 
 import html
-import inspect
-import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
 
-from portraitlib.settings import CHOICES, RANGES, Range, UsageError, check_number
+from portraitlib.settings import CHOICES, RANGES, Range, UsageError, check_number, check_record
+from portraitlib.studio.look import text_of
 
-# Words for a label where the name with spaces would not say it.
-LABELS = {
-    "num_images": "pictures",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-    "size_px": "size in px",
-    "scale": "hold",
-    "start": "hold from",
-    "end": "hold to",
-    "max_train_steps": "steps",
-    "num_train_epochs": "or epochs",
-    "train_batch_size": "photos a step",
-    "micro_batch_size": "at once",
-    "text_learning_rate": "rate of words",
-    "lr_scheduler": "rate goes",
-    "lr_warmup_steps": "warm-up steps",
-    "prior_loss_weight": "class weight",
-    "gradient_checkpointing": "checkpointing",
-    "save_every_steps": "save every",
-    "num_class_images": "class images",
-}
-# How far a slider reaches at first, and its step; the number beside it takes the whole range.
-REACH: dict[str, tuple[float, float, float]] = {
-    "num_images": (1, 8, 1),
-    "num_inference_steps": (1, 60, 1),
-    "guidance_scale": (0.0, 15.0, 0.5),
-    "low_threshold": (0, 500, 5),
-    "high_threshold": (0, 500, 5),
-    "num_class_images": (0, 100, 1),
-}
-LINES = {"prompt": 3, "negative_prompt": 2}  # of a text
 SHARE = 2.0  # numbers up to this have a slider over their whole range
-# What an empty widget means, where None has a meaning of its own.
-EMPTY = {
-    "instance_prompt": "each photo's own caption",
-    "alpha": "the rank",
-    "micro_batch_size": "all at once",
-    "precision": "that of the model",
-    "low_threshold": "chosen by the picture",
-    "high_threshold": "chosen by the picture",
-}
 
 
-def help_of(source: Any) -> dict[str, tuple[str, str]]:
-    """Name -> (heading, help) from the `name: help` entries of a docstring.
+@dataclass(frozen=True)
+class Shown:
+    """How a setting is shown: an entry of `fields.toml`, which explains the fields."""
 
-    Several names before one colon share the help; a heading is a line of its own above entries.
-    """
-    lines = inspect.cleandoc(source.__doc__ or "").splitlines()
-    heading, entries = "", []
-    for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if ENTRY.match(line):
-            entries.append((heading, line))
-        elif line.startswith("    ") and entries:
-            entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")
-        elif line and ENTRY.match(after):
-            heading = line.strip()
-    found: dict[str, tuple[str, str]] = {}
-    names = {each.name for each in fields(source)}
-    for above, entry in entries:
-        for part in _parts(entry, names):
-            told, text = part.split(":", 1)
-            for name in told.split(","):
-                found[name.strip()] = (above, text.strip())
-    return found
+    help: str = ""
+    label: str = ""
+    reach: tuple[float, float, float] | None = None
+    lines: int = 1
+    empty: str = "none"
+    group: str = ""
 
 
-ENTRY = re.compile(r"[a-z_]\w*(, \w+)*: \S")
+SHOWN = check_record("fields.toml", tomllib.loads(text_of("fields.toml")), dict[str, Shown])
 
 
-def _parts(entry: str, names: set[str]) -> list[str]:
-    """An entry cut where the next one begins on the same line."""
-    known = "|".join(sorted(names, key=len, reverse=True))
-    return re.split(rf"(?<=[.;])\s+(?=(?:{known})(?:, (?:{known}))*: )", entry)
+def shown(name: str) -> Shown:
+    """How a setting is shown; plainly, where nobody has said how."""
+    return SHOWN.get(name, Shown())
+
+
+def label_of(name: str) -> str:
+    return shown(name).label or name.replace("_", " ")
+
+
+def plain_number(value: float) -> str:
+    """0.002 as "0.002", 25.0 as "25"."""
+    return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
+
+
+def set_tooltip(widget: Any, text: str) -> None:
+    """What is shown while the pointer rests: ipywidgets 7 and 8 call it differently."""
+    setattr(widget, "tooltip" if widget.has_trait("tooltip") else "description_tooltip", text)
 
 
 # --- one setting ---------------------------------------------------------------------------------
@@ -101,7 +63,7 @@ class Setting:
     """One labelled setting on screen.
 
     box: all of it.  control: the widget that has its value, and its label.
-    read, write: its value as the record takes it, and back.
+    read, write: its value as the record takes it, and back.  optional: may it be None?
     """
 
     name: str
@@ -109,101 +71,93 @@ class Setting:
     control: Any = field(repr=False)
     read: Callable[[], Any] = field(repr=False)
     write: Callable[[Any], None] = field(repr=False)
+    optional: bool = False
+
+
+# The widget with the value, all widgets of the row, and how the value is read and written.
+Row = tuple[Any, Sequence[Any], Callable[[], Any], Callable[[Any], None]]
 
 
 def make_setting(
     name: str,
     value: Any,
-    told: str,
-    optional: str | None = None,
+    empty: str | None = None,
     annotation: str = "",
     allowed: Range | None = None,
 ) -> Setting:
     """The widget for a value: by its name where RANGES or CHOICES have it, else by its type.
 
-    told: the help.  optional: None, or the words for the setting left empty ("the model's own").
+    empty: the words for the setting left empty ("the model's own"); None where it may not be.
     annotation: the type as the dataclass has it, where the value may be None.
     allowed: for what RANGES does not have.
     """
     allowed = allowed or RANGES.get(name)
-    about = _about(told, allowed)
+    truth = isinstance(value, bool) or annotation.startswith("bool")
     if name in CHOICES:
-        found = _choice(name, value, optional)
-    elif isinstance(value, bool) or annotation.startswith("bool"):
-        found = _choice(name, value, optional, (True, False)) if optional else _check(name, value)
-    elif allowed is not None and optional is not None:
-        found = _maybe_number(name, value, allowed, optional)
-    elif allowed is not None:
-        found = _number(name, value, allowed)
+        row = _choice(name, value, empty, {str(word): word for word in CHOICES[name]})
+    elif truth and empty:
+        row = _choice(name, value, empty, {"yes": True, "no": False})
+    elif truth:
+        row = _plain(_labelled(widgets.Checkbox, name, value=value, indent=False))
+    elif allowed is None:
+        row = _text(name, value, empty)
+    elif empty is not None:
+        row = _maybe_number(name, value, allowed, empty)
     else:
-        found = _text(name, value, optional)
-    control, parts, read, write = found
+        row = _number(name, value, allowed)
+    control, parts, read, write = row
+    about = f"{shown(name).help} {_range_words(allowed)}".strip()
     set_tooltip(control, about)
     caption = widgets.HTML(f'<span title="{html.escape(about)}">{html.escape(about)}</span>')
     caption.add_class("pl-help")
-    row = widgets.Box(list(parts))
-    row.add_class("pl-row")
-    box = widgets.VBox([row, caption])
+    line = widgets.Box(list(parts))
+    line.add_class("pl-row")
+    box = widgets.VBox([line, caption])
     box.add_class("pl-setting")
     box.add_class(f"pl-{name}")
-    return Setting(name, box, control, read, write)
+    return Setting(name, box, control, read, write, empty is not None)
 
 
-def label_of(name: str) -> str:
-    return LABELS.get(name, name.replace("_", " "))
-
-
-def set_tooltip(widget: Any, text: str) -> None:
-    """What is shown while the pointer rests: ipywidgets 7 and 8 call it differently."""
-    for name in ("tooltip", "description_tooltip"):
-        if widget.has_trait(name):
-            setattr(widget, name, text)
-            return
-
-
-def plain_number(value: float) -> str:
-    """0.002 as "0.002", 25.0 as "25"."""
-    return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
-
-
-def _about(told: str, allowed: Range | None) -> str:
-    """The help with its range, which many docstrings have at its beginning already."""
-    told = told[:1].upper() + told[1:]
-    if allowed is None or re.search(r"(^|, )-?[\d.]+ to [\d.]+", told):
-        return told
-    ends = f"{plain_number(allowed.low)} to {plain_number(allowed.high)}"
+def _range_words(allowed: Range | None) -> str:
+    if allowed is None:
+        return ""
     many = f", multiples of {allowed.multiple}" if allowed.multiple > 1 else ""
-    return f"{ends}{many} ({allowed.unit}). {told}"
+    return f"{plain_number(allowed.low)} to {plain_number(allowed.high)}{many} ({allowed.unit})."
 
 
-Found = tuple[Any, Sequence[Any], Callable[[], Any], Callable[[Any], None]]
-
-
-def _labelled(kind: Callable[..., Any], name: str, **settings: Any) -> Any:
-    widget = kind(description=label_of(name), **settings)
+def labelled(kind: Callable[..., Any], label: str, **settings: Any) -> Any:
+    """A widget with its label in the column of labels."""
+    widget = kind(description=label, **settings)
     widget.layout.width = "auto"
     widget.add_class("pl-labelled")
     return widget
 
 
-def _number(name: str, value: Any, allowed: Range) -> Found:
+def _labelled(kind: Callable[..., Any], name: str, **settings: Any) -> Any:
+    return labelled(kind, label_of(name), **settings)
+
+
+def _plain(control: Any) -> Row:
+    """A widget whose value is the setting's."""
+    return control, [control], lambda: control.value, partial(setattr, control, "value")
+
+
+def _number(name: str, value: Any, allowed: Range) -> Row:
     """A slider and a number that go together; without a sensible reach the number alone."""
-    whole = allowed.whole
-    kind = widgets.BoundedIntText if whole else widgets.BoundedFloatText
+    kind = widgets.BoundedIntText if allowed.whole else widgets.BoundedFloatText
     ends = {"min": allowed.low, "max": allowed.high}
-    reach = REACH.get(name)
+    reach = shown(name).reach
     if reach is None and allowed.high <= SHARE and "rate" not in name:
         reach = (allowed.low, allowed.high, 0.05)
     if reach is None:
-        step = {"step": allowed.multiple} if whole else {}
-        number = _labelled(kind, name, value=value, **ends, **step)
-        return number, [number], lambda: number.value, _setter(number)
+        step = {"step": allowed.multiple} if allowed.whole else {}
+        return _plain(_labelled(kind, name, value=value, **ends, **step))
     low, high, step_size = reach
-    number = kind(value=value, step=1 if whole else step_size, **ends)
+    number = kind(value=value, step=1 if allowed.whole else step_size, **ends)
     number.add_class("pl-number")
     set_tooltip(number, f"{label_of(name)} as a number")
     slider = _labelled(
-        widgets.IntSlider if whole else widgets.FloatSlider,
+        widgets.IntSlider if allowed.whole else widgets.FloatSlider,
         name,
         **{"min": min(low, value), "max": max(high, value), "step": step_size, "value": value},
         readout=False,
@@ -221,19 +175,12 @@ def _number(name: str, value: Any, allowed: Range) -> Found:
 
     slider.observe(from_slider, "value")
     number.observe(from_number, "value")
-    return slider, [slider, number], lambda: number.value, _setter(number)
+    return slider, [slider, number], lambda: number.value, partial(setattr, number, "value")
 
 
-def _setter(control: Any) -> Callable[[Any], None]:
-    def write(value: Any) -> None:
-        control.value = value
-
-    return write
-
-
-def _maybe_number(name: str, value: Any, allowed: Range, optional: str) -> Found:
+def _maybe_number(name: str, value: Any, allowed: Range, empty: str) -> Row:
     """A text that may stay empty: then it is the default."""
-    box = _labelled(widgets.Text, name, placeholder=optional, continuous_update=False)
+    box = _labelled(widgets.Text, name, placeholder=empty, continuous_update=False)
 
     def read() -> Any:
         text = box.value.strip()
@@ -243,7 +190,7 @@ def _maybe_number(name: str, value: Any, allowed: Range, optional: str) -> Found
             number = float(text)
         except ValueError:
             raise UsageError(
-                f"{label_of(name)}: got {text!r}, expected {allowed}, or nothing for {optional}"
+                f"{label_of(name)}: got {text!r}, expected {allowed}, or nothing for {empty}"
             ) from None
         return check_number(label_of(name), name, number, allowed)
 
@@ -254,13 +201,9 @@ def _maybe_number(name: str, value: Any, allowed: Range, optional: str) -> Found
     return box, [box], read, write
 
 
-def _choice(name: str, value: Any, optional: str | None, words: Sequence[Any] = ()) -> Found:
+def _choice(name: str, value: Any, empty: str | None, words: Mapping[str, Any]) -> Row:
     """One of a few words; None, where it may be, comes first, and is "" to the menu."""
-    options: list[tuple[str, Any]] = [(str(word), word) for word in words or CHOICES[name]]
-    if words:
-        options = [("yes" if word else "no", word) for word in words]
-    if optional is not None:
-        options.insert(0, (optional, ""))
+    options = [*words.items()] if empty is None else [(empty, ""), *words.items()]
     box = _labelled(widgets.Dropdown, name, options=options, value="" if value is None else value)
 
     def write(given: Any) -> None:
@@ -269,22 +212,15 @@ def _choice(name: str, value: Any, optional: str | None, words: Sequence[Any] = 
     return box, [box], lambda: None if box.value == "" else box.value, write
 
 
-def _check(name: str, value: bool) -> Found:
-    box = _labelled(widgets.Checkbox, name, value=value, indent=False)
-    return box, [box], lambda: box.value, _setter(box)
-
-
-def _text(name: str, value: Any, optional: str | None) -> Found:
+def _text(name: str, value: Any, empty: str | None) -> Row:
     """Words; where they may be left out, None for none."""
-    long = LINES.get(name, 1) > 1
-    more = {"rows": LINES[name]} if long else {}
-    kind = widgets.Textarea if long else widgets.Text
+    lines = shown(name).lines
+    kind, more = (widgets.Textarea, {"rows": lines}) if lines > 1 else (widgets.Text, {})
     box = _labelled(kind, name, value=value or "", continuous_update=False, **more)
-    if optional is not None:
-        box.placeholder = optional
+    box.placeholder = empty or ""
 
     def read() -> Any:
-        return (box.value if box.value.strip() else None) if optional is not None else box.value
+        return box.value if empty is None or box.value.strip() else None
 
     def write(given: Any) -> None:
         box.value = given or ""
@@ -298,26 +234,21 @@ def _text(name: str, value: Any, optional: str | None) -> Found:
 class Form:
     """Widgets for all fields of a settings dataclass.
 
-    record: where the widgets start. own: the defaults of a model's preset for fields that are
-        None; with `filled` they are put into the widgets, else they are named in the empty ones.
+    record: where the widgets start. defaults: those of a model's preset for fields that are None;
+        with `filled` they are put into the widgets, else they are named in the empty ones.
     """
 
-    def __init__(self, record: Any, own: Mapping[str, Any] | None = None, filled: bool = True):
-        self.kind, own = type(record), dict(own or {})
-        told = help_of(self.kind)
-        self.headings: dict[str, str] = {}
+    def __init__(self, record: Any, defaults: Mapping[str, Any] | None = None, filled: bool = True):
+        self.kind = type(record)
         self.settings: dict[str, Setting] = {}
-        for each in fields(record):
-            value, name = getattr(record, each.name), each.name
-            default = None if each.default is MISSING else each.default
-            if value is None and filled and own.get(name) is not None:
-                value = own[name]
-            optional = None
-            if default is None and not (filled and own.get(name) is not None):
-                optional = _named_default(name, own.get(name))
-            heading, text = told.get(name, ("", ""))
-            self.headings[name] = heading
-            self.settings[name] = make_setting(name, value, text, optional, str(each.type))
+        for setting in fields(record):
+            name, value = setting.name, getattr(record, setting.name)
+            default = (defaults or {}).get(name)
+            fills = filled and default is not None
+            may_be_none = setting.default in (None, MISSING) and not fills
+            empty = _named_default(name, default) if may_be_none else None
+            start = default if value is None and fills else value
+            self.settings[name] = make_setting(name, start, empty, str(setting.type))
 
     def __getitem__(self, name: str) -> Setting:
         return self.settings[name]
@@ -327,11 +258,11 @@ class Form:
         """The widgets in the order of the fields."""
         return [setting.box for setting in self.settings.values()]
 
-    def by_heading(self) -> dict[str, list[Any]]:
-        """Heading of the docstring -> the widgets under it."""
+    def by_group(self) -> dict[str, list[Any]]:
+        """Group of `fields.toml` -> the widgets in it."""
         groups: dict[str, list[Any]] = {}
         for name, setting in self.settings.items():
-            groups.setdefault(self.headings[name], []).append(setting.box)
+            groups.setdefault(shown(name).group, []).append(setting.box)
         return groups
 
     def record(self) -> Any:
@@ -340,25 +271,19 @@ class Form:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Put values into the widgets that have one; others stay."""
-        for name, value in values.items():
-            if name in self.settings and (value is not None or self._may_be_empty(name)):
-                self.settings[name].write(value)
+        for name, setting in self.settings.items():
+            if name in values and (values[name] is not None or setting.optional):
+                setting.write(values[name])
 
     def observe(self, handler: Callable[[Any], None]) -> None:
         """Call `handler` whenever a value changes."""
         for setting in self.settings.values():
             setting.control.observe(handler, "value")
 
-    def _may_be_empty(self, name: str) -> bool:
-        control = self.settings[name].control
-        return (
-            hasattr(control, "placeholder") or "" in dict(getattr(control, "options", ())).values()
-        )
 
-
-def _named_default(name: str, own: Any) -> str:
+def _named_default(name: str, default: Any) -> str:
     """What an empty widget says it stands for."""
-    if own is not None:
-        shown = ("yes" if own else "no") if isinstance(own, bool) else own
-        return f"{shown} (the model's own)"
-    return EMPTY.get(name, "none")
+    if default is None:
+        return shown(name).empty
+    word = ("yes" if default else "no") if isinstance(default, bool) else default
+    return f"{word} (the model's own)"

@@ -7,31 +7,44 @@ import html
 import io
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import jinja2
 from PIL import Image
 
+from portraitlib.generate.calls import shown
+from portraitlib.measuring.result import Measurement
+from portraitlib.measuring.sweep import SweepTable
 from portraitlib.portrait import Portrait, parameters_text, write_whole
 from portraitlib.settings import UsageError
-from portraitlib.studio.fields import set_tooltip
+from portraitlib.studio.fields import label_of, plain_number, set_tooltip
+from portraitlib.studio.look import text_of
 
 THUMBNAIL_PX = 160
 KEPT = 60  # pictures of earlier days that a new studio shows
 LARGEST_LINK = 25_000_000  # bytes of a file that goes to the browser with the page
+CELL_PX = 192  # of a sweep
+# What stands under a picture of a sweep: column of `measure` -> label and form.
+SCORES = {
+    "likeness": ("likeness", "{:.2f}"),
+    "prompt_seen": ("words", "{:.0%}"),
+    "edge_f1": ("edges", "{:.2f}"),
+}
 FILE = re.compile(r"(\d{5})-seed-\d+\.png")
 
 
-def encoded(picture: Image.Image, side_px: int = 0, kind: str = "JPEG") -> bytes:
-    """A picture as a file, its longer side at most `side_px` (0 for its own)."""
+def encoded(picture: Image.Image, side_px: int = 0) -> bytes:
+    """A picture as a JPEG, its longer side at most `side_px` (0 for its own)."""
     small = picture.convert("RGB")
     if side_px and max(small.size) > side_px:
         small.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
-    small.save(buffer, format=kind, **({"quality": 90} if kind == "JPEG" else {}))
+    small.save(buffer, format="JPEG", quality=90)
     return buffer.getvalue()
 
 
@@ -39,22 +52,22 @@ def data_link(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def download_link(content: bytes, name: str, kind: str, told: str) -> str:
+def download_link(content: bytes, name: str, kind: str, words: str) -> str:
     """A link that saves a file which travels with the page."""
     return (
         f'<a class="pl-get" download="{html.escape(name)}" href="{data_link(content, kind)}">'
-        f"{html.escape(told)}</a>"
+        f"{html.escape(words)}</a>"
     )
 
 
 # --- small pictures that can be pressed ----------------------------------------------------------
 
 
-def make_thumb(content: bytes, told: str, press: Callable[[], None]) -> Any:
+def make_thumb(content: bytes, words: str, press: Callable[[], None]) -> Any:
     """A small picture with an invisible button over it, for pointer and keyboard."""
     picture = widgets.Image(value=content, format="jpeg")
-    button = widgets.Button(description=told)
-    set_tooltip(button, told)
+    button = widgets.Button(description=words)
+    set_tooltip(button, words)
     button.on_click(lambda _: press())
     box = widgets.Box([picture, button])
     box.add_class("pl-thumb")
@@ -79,16 +92,10 @@ class Entry:
     thumbnail: bytes = field(repr=False)
 
     @property
-    def portrait(self) -> Portrait:
-        """The picture itself, read from its file."""
-        return Portrait.open(self.path)
-
-    @property
-    def told(self) -> str:
+    def words(self) -> str:
         """It in a few words."""
-        words = str(self.recipe.get("prompt", ""))
-        short = words if len(words) <= 60 else words[:57] + "..."
-        return f"seed {self.recipe.get('seed', '?')}: {short}"
+        prompt = str(self.recipe.get("prompt", ""))
+        return f"seed {self.recipe.get('seed', '?')}: {shown(prompt)}"
 
 
 class History:
@@ -131,27 +138,69 @@ class History:
 
 def recipe_html(recipe: dict[str, Any]) -> str:
     """A recipe as one line that opens to a table; safe with any prompt."""
-    text = parameters_text(recipe).strip().splitlines()
-    settings = text[-1] if len(text) > 1 else ""
-    rows = "".join(
-        f"<tr><td>{html.escape(name.replace('_', ' '))}</td><td>{html.escape(_value(value))}</td>"
-        for name, value in recipe.items()
-        if _value(value)
-    )
-    return (
-        f"<details><summary>{html.escape(settings or 'the recipe')}</summary>"
-        f"<table>{rows}</table></details>"
-    )
+    lines = parameters_text(recipe).strip().splitlines()
+    rows = {name.replace("_", " "): _in_words(value) for name, value in recipe.items()}
+    summary = lines[-1] if len(lines) > 1 else "the recipe"
+    return _page("recipe.html").render(summary=summary, rows=rows)
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return ""
+def _in_words(value: Any) -> str:
+    """An entry of a recipe as text; "" for what holds nothing."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(each)}" for name, each in value.items() if _value(each))
+        words = {name: _in_words(inside) for name, inside in value.items()}
+        return ", ".join(f"{name} {text}" for name, text in words.items() if text)
     if isinstance(value, list):
-        return "; ".join(map(_value, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return "; ".join(map(_in_words, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sheet_html(table: SweepTable, scores: Measurement | None) -> str:
+    """A sweep as a table: the setting varied last runs across, the one before it down."""
+    *down, across = table.varied
+    measured = iter(scores.rows if scores else ())
+    cells = {}
+    for row in table.rows:
+        place = tuple(repr(row.settings[name]) for name in table.varied)
+        shots = [(portrait, next(measured, {})) for portrait in row.portraits]
+        pictures = [
+            (_address(portrait), portrait.recipe.get("seed", ""), _scores(found))
+            for portrait, found in shots
+        ]
+        cells[place] = {"error": row.error, "pictures": pictures}
+    columns = table.values(across)
+    rows = [
+        (
+            _label(down[0], value) if down else "",
+            [cells[(*([repr(value)] if down else []), repr(other))] for other in columns],
+        )
+        for value in (table.values(down[0]) if down else [None])
+    ]
+    heads = [_label(across, value) for value in columns]
+    return _page("sheet.html").render(heads=heads, rows=rows, down=bool(down))
+
+
+def _address(portrait: Portrait) -> str:
+    return data_link(encoded(portrait.image, CELL_PX), "image/jpeg")
+
+
+def _label(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value or f"(no {label_of(name)})"
+    return f"{label_of(name)} {plain_number(value)}"
+
+
+def _scores(found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{label} {'no face' if found[name] is None else form.format(found[name])}"
+        for name, (label, form) in SCORES.items()
+        if name in found
+    ]
+
+
+@cache
+def _page(name: str) -> jinja2.Template:
+    """A template beside this module; what is put into it is escaped."""
+    return jinja2.Template(text_of(name), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 class Gallery:
@@ -176,35 +225,33 @@ class Gallery:
         self.zip.on_click(lambda _: self._pack())
         for entry in history.entries:
             self._hang(entry)
-        self._tell()
+        self._count()
 
     def add(self, portraits: Sequence[Portrait]) -> list[Entry]:
         """Keep pictures and hang them first."""
         entries = [self.history.add(portrait) for portrait in portraits]
         for entry in entries:
             self._hang(entry)
-        self._tell()
+        self._count()
         return entries
 
-    def mark(self, chosen: Entry | None) -> None:
+    def mark(self, chosen: Entry) -> None:
         """Show which picture is the one looked at."""
         for path, thumb in self.thumbs.items():
-            if chosen is not None and path == chosen.path:
-                thumb.add_class("pl-chosen")
-            else:
-                thumb.remove_class("pl-chosen")
+            mark = thumb.add_class if path == chosen.path else thumb.remove_class
+            mark("pl-chosen")
 
     def _hang(self, entry: Entry) -> None:
-        thumb = make_thumb(entry.thumbnail, entry.told, lambda: self.choose(entry))
+        thumb = make_thumb(entry.thumbnail, entry.words, lambda: self.choose(entry))
         self.thumbs[entry.path] = thumb
         self.wall.children = (thumb, *self.wall.children)
 
-    def _tell(self) -> None:
+    def _count(self) -> None:
         count = len(self.thumbs)
         self.empty.layout.display = "none" if count else None
         self.zip.disabled = not count
-        told = f"{count} picture" if count == 1 else f"{count} pictures"
-        self.count.value = f"<b>Gallery</b> <span class='pl-soft'>{told}</span>"
+        words = f"{count} picture{'s' * (count != 1)}"
+        self.count.value = f"<b>Gallery</b> <span class='pl-soft'>{words}</span>"
         self.link.value = ""
 
     def _pack(self) -> None:

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
-from portraitlib.generate.conditions import canny
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.load import Model
 from portraitlib.photos.files import NotAPhoto, read_content
-from portraitlib.photos.photo_set import PhotoSet
-from portraitlib.photos.pictures import picture_hash, ready_picture
+from portraitlib.photos.photo_set import Photo, PhotoSet
+from portraitlib.photos.pictures import picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait, write_whole
 from portraitlib.settings import RANGES, DreamBooth, Range, UsageError, check_number
-from portraitlib.studio.fields import Form, help_of, label_of, make_setting
+from portraitlib.studio.draw import edges_of
+from portraitlib.studio.fields import Form, label_of, labelled, make_setting, set_tooltip
 from portraitlib.studio.gallery import encoded, make_thumb, make_thumbs
-from portraitlib.studio.recipes import Lines, Screen, variable
-from portraitlib.studio.uploads import FilePlace, labelled, put_picture, shown_place
+from portraitlib.studio.recipes import METHODS, TABS, Lines, number_in, variable
+from portraitlib.studio.uploads import FilePlace, put_picture, shown_place
 from portraitlib.training.class_images import COUNT
 
-SHOWN_PX = 320
+SHOWN_PX, THUMBNAIL_PX = 320, 104
 NOTHING = "nothing"
 BETWEEN = " | "  # texts of a sweep: they have commas of their own
 Say = Callable[[str], None]
-TITLES = {"words": "Words", "photo": "Photo + words", "edges": "Edges + words"}
+Files = list[tuple[str, bytes]]  # names and contents
 
 
 class PhotoPanel:
@@ -37,46 +38,37 @@ class PhotoPanel:
     """
 
     def __init__(
-        self,
-        model: Model,
-        photos: PhotoSet | None,
-        folder: Path,
-        changed: Callable[[], None],
-        say: Say,
-    ) -> None:
-        self.model, self.photos, self.folder, self.changed, self.say = (
-            *(model, photos, folder, changed),
-            say,
-        )
+        self, model: Model, photos: PhotoSet | None, folder: Path,
+        changed: Callable[[], Any], say: Say,
+    ) -> None:  # fmt: skip
+        self.model, self.folder, self.changed, self.say = model, folder, changed, say
         self.file, self.all_named = "", False
         self.place, self.picture = shown_place()
         self.edges_place, self.edges = shown_place()
         self.thumbs = make_thumbs()
         self.thumbs_box = widgets.VBox([self.thumbs])
         self.thumbs_box.add_class("pl-photos")
-        told = "or drop a photo here; it is turned upright and cut about the head"
-        self.drop = FilePlace(told, self._upload, "Another photo")
+        words = "or drop a photo here; it is turned upright and cut about the head"
+        self.drop = FilePlace(words, self._upload, "Another photo")
         self.fill_thumbs(photos)
         self.show()
 
     def source(self, *places: Any) -> Any:
         """The picture, with its edges beneath it if asked for, beside the photos to choose from."""
-        shown = widgets.Box(list(places))
-        shown.add_class("pl-pair")
-        beside = widgets.VBox([self.drop, self.thumbs_box])
-        row = widgets.Box([shown, beside])
+        pair = widgets.Box(list(places))
+        pair.add_class("pl-pair")
+        row = widgets.Box([pair, widgets.VBox([self.drop, self.thumbs_box])])
         row.add_class("pl-source")
         return row
 
     def fill_thumbs(self, photos: PhotoSet | None) -> None:
         """Show the photos of a set, to choose one from."""
         self.photos, self.all_named = photos, False
-        thumbs = []
-        for index, photo in enumerate(photos or ()):
-            if photo.image is not None:
-                press = self._presser(index)
-                thumbs.append(make_thumb(encoded(photo.image, 104), photo.name, press))
-        self.thumbs.children = tuple(thumbs)
+        self.thumbs.children = tuple(
+            make_thumb(encoded(photo.image, THUMBNAIL_PX), photo.name, partial(self._press, photo))
+            for photo in photos or ()
+            if photo.image is not None
+        )
 
     def use(self, file: str) -> None:
         """Start from the picture in a file; "" is the first photo."""
@@ -86,19 +78,18 @@ class PhotoPanel:
 
     def show(self) -> None:
         """Show the picture as the model will see it."""
-        source = self.given()
+        source, ready = self.given(), None
         try:
-            ready = source and ready_picture(source, self.model.preset.size_px)[0]
+            if source is not None:
+                kept, size_px = self.model.ready_pictures, self.model.preset.size_px
+                ready, _ = ready_picture_once(kept, source, size_px)
         except UsageError as problem:
             self.say(str(problem))
-            ready = None
         put_picture(self.picture, ready, SHOWN_PX)
 
     def given(self) -> Any:
         """The picture, as a screen has it; None if there is none."""
-        if self.file:
-            return self.file
-        return self._first()
+        return self.file or self._first()
 
     def name_all(self) -> None:
         """Name the first photo by a file too: a command without a folder would take another."""
@@ -112,24 +103,18 @@ class PhotoPanel:
 
     def show_edges(self, lines: Lines, size_px: int | None) -> dict[str, Any]:
         """Show the edges; returns the thresholds in use."""
-        source = self.given()
+        source, edges = self.given(), None
         try:
-            found = source and canny(
-                source, lines.low_threshold, lines.high_threshold, size_px=size_px
-            )
+            if source is not None:
+                edges = edges_of(self.model, source, lines, size_px)
         except UsageError as problem:
             self.say(str(problem))
-            found = None
-        put_picture(self.edges, found.image if found else None, SHOWN_PX)
-        return found.settings if found else {}
+        put_picture(self.edges, edges.image if edges else None, SHOWN_PX)
+        return edges.settings if edges else {}
 
-    def _presser(self, index: int) -> Callable[[], None]:
-        def press() -> None:
-            photo = (self.photos or ())[index]
-            named = self.all_named or photo is not self._first()
-            self.use(self._keep(photo.image) if named else "")
-
-        return press
+    def _press(self, photo: Photo) -> None:
+        named = self.all_named or photo is not self._first()
+        self.use(self._keep(photo.image) if named else "")
 
     def _keep(self, picture: Any) -> str:
         """A picture as a file of the studio's, named by its content, which a command can name."""
@@ -138,10 +123,10 @@ class PhotoPanel:
             Portrait(picture).save(path)
         return str(path.absolute())
 
-    def _upload(self, files: list[tuple[str, bytes]]) -> None:
+    def _upload(self, files: Files) -> None:
         name, content = files[0]
         try:
-            picture, notes = read_content(content)
+            picture, _ = read_content(content)
             self.use(self._keep(picture))
         except (NotAPhoto, UsageError) as reason:
             self.say(f"{name}: {reason}")
@@ -154,14 +139,10 @@ class AdapterPanel:
         self.folder, self.changed, self.say = folder, changed, say
         self.rows: dict[str, tuple[Any, Any]] = {}  # file -> setting, box
         self.list = widgets.VBox([])
-        told = "or drop a .safetensors file here: a face taught before, or a LoRA of others"
-        self.drop = FilePlace(told, self._upload, "Add an adapter", accept=".safetensors")
-        self.path = widgets.Text(
-            description="or its path", placeholder="faces/jrdnpl.safetensors",
-            continuous_update=False,
-        )  # fmt: skip
-        self.path.layout.width = "auto"
-        self.path.add_class("pl-labelled")
+        words = "or drop a .safetensors file here: a face taught before, or a LoRA of others"
+        self.drop = FilePlace(words, self._upload, "Add an adapter", accept=".safetensors")
+        more = {"placeholder": "faces/jrdnpl.safetensors", "continuous_update": False}
+        self.path = labelled(widgets.Text, "or its path", **more)
         self.path.observe(self._typed, "value")
         self.box = widgets.VBox([self.list, self.drop, self.path])
 
@@ -177,8 +158,9 @@ class AdapterPanel:
         if path in self.rows:
             self.rows[path][0].write(scale)
             return
-        setting = make_setting("adapter_scale", scale, f"{path}; {RANGES['adapter_scale'].unit}")
+        setting = make_setting("adapter_scale", scale)
         setting.control.description = adapter.name[:24]
+        set_tooltip(setting.control, path)
         setting.control.observe(lambda _: self.changed(), "value")
         remove = widgets.Button(description="Remove")
         remove.on_click(lambda _: self._remove(path))
@@ -221,25 +203,23 @@ class TrainPanel:
 
     def __init__(
         self, model: Model, training: DreamBooth, count: int,
-        upload: Callable[[list[tuple[str, bytes]]], None], changed: Callable[[], None],
+        upload: Callable[[Files], None], changed: Callable[[], Any],
     ) -> None:  # fmt: skip
-        told = "or drop ten or more photos of one person here; they stay on this machine"
-        self.drop = FilePlace(told, upload, "Photos", multiple=True)
+        words = "or drop ten or more photos of one person here; they stay on this machine"
+        self.drop = FilePlace(words, upload, "Photos", multiple=True)
         self.report = widgets.HTML()
         self.thumbs = make_thumbs()
         wall = widgets.VBox([self.thumbs])
         wall.add_class("pl-photos")
         self.form = Form(training, model.preset.training, filled=False)
         allowed = Range(0, COUNT.high, "0: none", COUNT.example)
-        told = help_of(Screen)["num_class_images"][1]
-        self.count = make_setting("num_class_images", count, told, allowed=allowed)
+        self.count = make_setting("num_class_images", count, allowed=allowed)
         self.form.observe(lambda _: changed())
         self.count.control.observe(lambda _: changed(), "value")
-        groups = self.form.by_heading()
-        (_, first), *others = groups.items()
+        (_, first), *others = self.form.by_group().items()
         sections = widgets.Accordion([widgets.VBox(boxes) for _, boxes in others])
-        for index, (heading, _) in enumerate(others):
-            sections.set_title(index, heading)
+        for index, (title, _) in enumerate(others):
+            sections.set_title(index, title)
         sections.selected_index = None
         self.box = widgets.VBox([self.drop, self.report, wall, *first, self.count.box, sections])
 
@@ -249,7 +229,7 @@ class TrainPanel:
             self.report.value = "<span class='pl-soft'>No photos yet.</span>"
             return
         self.thumbs.children = tuple(
-            make_thumb(encoded(photo.image, 104), photo.name, lambda: None)
+            make_thumb(encoded(photo.image, THUMBNAIL_PX), photo.name, lambda: None)
             for photo in photos
             if photo.image is not None
         )
@@ -259,26 +239,19 @@ class TrainPanel:
             f"<pre>{chr(10).join(lines)}</pre></details>"
         )
 
-    def training(self) -> DreamBooth:
-        """What the widgets say, checked."""
-        return self.form.record()
-
 
 class SweepPanel:
     """What is varied, across and down."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        options = [(title, name) for name, title in TITLES.items()]
+    def __init__(self, changed: Callable[[], Any]) -> None:
+        options = [(TABS[method].title, method) for method in METHODS]
+        text = partial(labelled, widgets.Text, "its values", continuous_update=False)
         self.method = labelled(widgets.Dropdown, "draw from", options=options, value="words")
         self.across = labelled(widgets.Dropdown, "across", options=[NOTHING])
-        self.across_values = labelled(widgets.Text, "its values", value="2, 8, 25")
+        self.across_values = text(value="2, 8, 25")
         self.down = labelled(widgets.Dropdown, "down", options=[NOTHING])
-        self.down_values = labelled(widgets.Text, "its values", value="1, 2, 6")
-        told = (
-            "Numbers are separated by commas, prompts by |. All else is held as it stands in the "
-            "tab of the method, the seed too, so that neighbours differ in one thing only."
-        )
-        note = widgets.HTML(f"<span class='pl-soft'>{told}</span>")
+        self.down_values = text(value="1, 2, 6")
+        note = widgets.HTML(f"<span class='pl-soft'>{SWEEP_NOTE}</span>")
         self._options()
         self.across.value, self.down.value = "num_inference_steps", "guidance_scale"
         self.method.observe(lambda _: self._options(), "value")
@@ -298,16 +271,12 @@ class SweepPanel:
 
     def vary(self) -> dict[str, list[Any]]:
         """Setting -> values, down first: it changes slowest. Raises UsageError in one line."""
-        vary: dict[str, list[Any]] = {}
-        for name, text in (
-            (self.down.value, self.down_values.value),
-            (self.across.value, self.across_values.value),
-        ):
-            if name == NOTHING:
-                continue
-            if name in vary:
-                raise UsageError(f"sweep: {label_of(name)} is across and down; choose another")
-            vary[name] = read_values(name, text)
+        rows = {self.down.value: self.down_values.value}
+        if self.across.value in rows and self.across.value != NOTHING:
+            name = label_of(self.across.value)
+            raise UsageError(f"sweep: {name} is across and down; choose another")
+        rows[self.across.value] = self.across_values.value
+        vary = {name: read_values(name, text) for name, text in rows.items() if name != NOTHING}
         if not vary:
             raise UsageError("sweep: nothing is varied; choose a setting across")
         return vary
@@ -324,20 +293,19 @@ class SweepPanel:
                 values.value = mark.join(map(str, vary[name]))
 
 
+SWEEP_NOTE = (
+    "Numbers are separated by commas, prompts by |. All else is held as it stands in the tab of "
+    "the method, the seed too, so that neighbours differ in one thing only."
+)
+
+
 def read_values(name: str, text: str) -> list[Any]:
     """ "2, 8" as [2, 8]; "a man | a woman" as two prompts. Raises UsageError in one line."""
     numbers = name in RANGES
-    parts = [part.strip() for part in text.split("," if numbers else BETWEEN.strip())]
-    values: list[Any] = [part for part in parts if part or not numbers]
+    parts: list[Any] = [part.strip() for part in text.split("," if numbers else BETWEEN.strip())]
+    values = [part for part in parts if part] if numbers else parts
     if numbers:
-        values = [check_number("sweep", name, _number(part), RANGES[name]) for part in values]
-    if not values or (not numbers and not any(values)):
+        values = [check_number("sweep", name, number_in(part), RANGES[name]) for part in values]
+    if not any(part != "" for part in values):
         raise UsageError(f"sweep: {label_of(name)} has no values; try 2, 8, 25")
     return values
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -10,15 +10,49 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from portraitlib.portrait import PARAMETERS_KEY, RECIPE_KEY
+from portraitlib.portrait import PARAMETERS_KEY, RECIPE_KEY, read_recipe
 from portraitlib.settings import RANGES, Control, DreamBooth, Sampling, UsageError, check_number
 
-# Method -> the function that draws it.
-METHODS = {"words": "text_to_image", "photo": "image_to_image", "edges": "control_to_image"}
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of the studio.
+
+    action: what its button does.  function: what draws it; "" where it draws by another tab's.
+    records: the records of a screen that this tab alone uses.  varied: what a sweep may vary of
+    them.
+    """
+
+    title: str
+    action: str = "Generate"
+    function: str = ""
+    records: tuple[str, ...] = ()
+    varied: tuple[str, ...] = ()
+
+
+TABS = {
+    "words": Tab("Words", function="text_to_image"),
+    "photo": Tab(
+        "Photo + words",
+        function="image_to_image",
+        records=("from_photo",),
+        varied=("strength",),
+    ),
+    "edges": Tab(
+        "Edges + words",
+        function="control_to_image",
+        records=("lines", "control"),
+        varied=("scale", "start", "end"),
+    ),
+    "face": Tab("Train a face", "Train, then draw"),
+    "sweep": Tab("Sweep", "Draw the sweep"),
+}
+METHODS = [name for name, tab in TABS.items() if tab.function]
 PROMPT = "portrait of a man, curly hair, smiling, oil painting"
 
 
@@ -92,11 +126,15 @@ class Screen:
 RECORDS = ("sampling", "from_photo", "lines", "control")
 
 
+def names_of(record: Any) -> list[str]:
+    """The fields of a record."""
+    return [setting.name for setting in fields(record)]
+
+
 def variable(method: str) -> list[str]:
     """The settings that a sweep of this method may vary."""
-    of_all = ["prompt", *(each.name for each in fields(Sampling) if each.name != "num_images")]
-    own = {"photo": ["strength"], "edges": ["scale", "start", "end"]}
-    return of_all + own.get(method, [])
+    shared = [name for name in names_of(Sampling) if name != "num_images"]
+    return ["prompt", *shared, *TABS[method].varied]
 
 
 # --- parameters ----------------------------------------------------------------------------------
@@ -128,9 +166,11 @@ def screen_of_parameters(**flat: Any) -> Screen:
     unknown = sorted(set(flat) - known)
     if unknown:
         raise UsageError(f"unknown setting {unknown[0]!r}: expected some of {', '.join(known)}")
-    records = {
-        name: replace(getattr(start, name), **_own(getattr(start, name), flat)) for name in RECORDS
-    }
+    records = {}
+    for name in RECORDS:
+        record = getattr(start, name)
+        given = {entry: flat[entry] for entry in names_of(record) if entry in flat}
+        records[name] = replace(record, **given)
     plain = {
         name: flat[name]
         for name in ("method", "prompt", "photo_file", "num_class_images", "vary")
@@ -147,25 +187,20 @@ def screen_of_parameters(**flat: Any) -> Screen:
     return Screen(**records, **plain, adapters=adapters, training=training)
 
 
-def _own(record: Any, flat: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: flat[each.name] for each in fields(record) if each.name in flat}
-
-
 def shown_parameters(screen: Screen) -> dict[str, Any]:
     """The parameters that matter to what is on screen; what its method does not use is left out."""
-    flat = parameters_of_screen(screen)
-    unused: set[str] = set()
-    if screen.method != "photo":
-        unused |= {each.name for each in fields(FromPhoto)}
-    if screen.method != "edges":
-        unused |= {each.name for record in (Lines, Control) for each in fields(record)}
-    if screen.method == "words":
-        unused.add("photo_file")
-    if screen.training is None:
-        unused.add("num_class_images")
+    unused = {
+        name
+        for method in METHODS
+        for record in TABS[method].records
+        for name in names_of(getattr(screen, record))
+        if method != screen.method
+    }
+    unused |= {"photo_file"} if screen.method == "words" else set()
+    unused |= {"num_class_images"} if screen.training is None else set()
     return {
         name: value
-        for name, value in flat.items()
+        for name, value in parameters_of_screen(screen).items()
         if name not in unused and value not in (None, {}, [], "")
     }
 
@@ -217,9 +252,9 @@ def read_dropped(content: bytes) -> Dropped:
     image.info = {}
     if kind == "PNG" and RECIPE_KEY in texts:
         try:
-            recipe = json.loads(texts[RECIPE_KEY])
+            recipe = read_recipe(Path("the file"), texts)
             return Dropped(settings_of_recipe(recipe), image, _lacking(recipe), recipe)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except UsageError:
             pass  # damaged; the other text may be whole
     if PARAMETERS_KEY in texts:
         settings, notes = read_parameters_text(str(texts[PARAMETERS_KEY]))
@@ -230,18 +265,29 @@ def read_dropped(content: bytes) -> Dropped:
     )
 
 
+# What a recipe calls the settings of a control.
+CONTROL_ENTRIES = {
+    "controlnet_conditioning_scale": "scale",
+    "control_guidance_start": "start",
+    "control_guidance_end": "end",
+    "guess_mode": "guess_mode",
+}
+
+
 def settings_of_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe as flat parameters that draw this one picture: its own seed, and no others'."""
-    method = {function: name for name, function in METHODS.items()}.get(recipe["function"])
-    wanted = {each.name for each in fields(Sampling)} | {"prompt", "strength"}
-    found = {name: recipe[name] for name in wanted if recipe.get(name) is not None}
-    found |= {"num_images": 1} | ({} if method is None else {"method": method})
+    wanted = [*names_of(Sampling), "prompt", "strength"]
+    settings = {name: recipe[name] for name in wanted if recipe.get(name) is not None}
+    settings["num_images"] = 1
+    method = next((m for m in METHODS if TABS[m].function == recipe.get("function")), None)
+    if method is not None:
+        settings["method"] = method
     if method == "edges":
-        names = {"scale": "controlnet_conditioning_scale", "guess_mode": "guess_mode"}
-        names |= {each: f"control_guidance_{each}" for each in ("start", "end")}
-        found |= {name: _first(recipe[entry]) for name, entry in names.items() if entry in recipe}
-        found |= dict(_first(recipe["condition"]).get("settings", {}))
-    return _in_range(found)[0]
+        for entry, name in CONTROL_ENTRIES.items():
+            if entry in recipe:
+                settings[name] = _first(recipe[entry])
+        settings |= _first(recipe.get("condition", {})).get("settings", {})
+    return _in_range(settings)[0]
 
 
 def _first(entry: Any) -> Any:
@@ -250,41 +296,39 @@ def _first(entry: Any) -> Any:
 
 def _lacking(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     """What a recipe was drawn with besides its settings."""
-    names = [f"{each['identifier']} at {each['scale']:g}" for each in recipe.get("adapter") or ()]
-    notes = [f"drawn with the adapter {name}" for name in names]
+    notes = [
+        f"drawn with the adapter {adapter['identifier']} at {adapter['scale']:g}"
+        for adapter in recipe.get("adapter") or ()
+    ]
     if recipe.get("image") or recipe.get("condition"):
         notes.append("drawn from a picture, which the file does not hold: choose it again")
     return tuple(notes)
 
 
-def _in_range(found: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The values that the settings take; what they refuse, in words."""
-    known = {each.name for kind in (Sampling, FromPhoto, Lines, Control) for each in fields(kind)}
+def _in_range(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values that a screen takes; what it refuses, in words."""
+    known = {name for kind in (Sampling, FromPhoto, Lines, Control) for name in names_of(kind)}
     taken, notes = {}, []
-    for name, value in found.items():
-        if name in RANGES and name in known:
-            try:
-                value = check_number("picture", name, value, RANGES[name])
-            except UsageError as problem:
-                notes.append(str(problem))
-                continue
-        elif name not in known and name not in ("method", "prompt"):
+    for name, value in settings.items():
+        if name not in known and name not in ("method", "prompt"):
             continue
-        taken[name] = value
+        try:
+            ranged = name in RANGES
+            taken[name] = check_number("picture", name, value, RANGES[name]) if ranged else value
+        except UsageError as problem:
+            notes.append(str(problem))
     return taken, notes
 
 
 # --- AUTOMATIC1111's text ------------------------------------------------------------------------
 
-ENTRY = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 LORA = re.compile(r"\s*<lora:([^:>]+):(-?[\d.]+)[^>]*>")
-NAMES = {
-    "Steps": "num_inference_steps",
-    "CFG scale": "guidance_scale",
-    "Seed": "seed",
+# What that text calls a setting, as sd-parsers gives it; the last five are of a ControlNet.
+A1111_NAMES = {
+    "steps": "num_inference_steps",
+    "cfg_scale": "guidance_scale",
+    "seed": "seed",
     "Denoising strength": "strength",
-}
-CONTROL_NAMES = {
     "Weight": "scale",
     "Guidance Start": "start",
     "Guidance End": "end",
@@ -298,74 +342,50 @@ def read_parameters_text(text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     Raises UsageError for a text without the line of settings.
     """
-    lines = text.strip().split("\n")
-    entries = dict(ENTRY.findall(lines[-1]))
-    if "Steps" not in entries:
-        raise UsageError(f"no settings in the text {text.strip()[:60]!r}, expected 'Steps: ...'")
-    entries = {name: _unquoted(value.strip()) for name, value in entries.items()}
-    prompt, mark, negative = ("\n" + "\n".join(lines[:-1])).partition("\nNegative prompt:")
+    from sd_parsers.exceptions import ParserError
+    from sd_parsers.parsers import AUTOMATIC1111Parser
+
+    try:
+        read = AUTOMATIC1111Parser().parse({PARAMETERS_KEY: text.strip()})
+    except ParserError:
+        raise UsageError(
+            f"no settings in the text {text.strip()[:60]!r}, expected 'Steps: ...'"
+        ) from None
+    sampler, prompt = read.samplers[0], "".join(words.value for words in read.prompts)
+    entries = {**sampler.parameters, **read.metadata}
     notes = [f"drawn with the LoRA {name} at {scale}" for name, scale in LORA.findall(prompt)]
-    found: dict[str, Any] = {
-        "method": "words",
-        "prompt": LORA.sub("", prompt).strip(),
-        "negative_prompt": negative.strip() if mark else "",
-        "num_images": 1,
-    }
-    found |= {own: _number(entries[name]) for name, own in NAMES.items() if name in entries}
-    found |= _size(entries, notes)
-    if "strength" in found and "Hires upscale" in entries:
-        del found["strength"]  # of a second pass, which nothing here makes
+    notes += [f"Sampler: {sampler.name}", *(f"Model: {model.name}" for model in read.models)]
+    settings = {ours: entries[name] for name, ours in A1111_NAMES.items() if name in entries}
+    settings = {name: number_in(text) for name, text in settings.items()}
+    if "strength" in settings and "Hires upscale" in entries:
+        del settings["strength"]  # of a second pass, which nothing here makes
         notes.append("drawn in two passes (Hires): the first alone is taken")
-    if "strength" in found:
-        found["method"] = "photo"
-    control = next((entries[name] for name in entries if re.match(r"ControlNet( 0)?$", name)), None)
-    if control is not None:
-        found |= {"method": "edges", **_control(control, notes)}
-    notes += [f"{name}: {entries[name]}" for name in ("Sampler", "Model") if name in entries]
-    taken, refused = _in_range(found)
+    settings |= _size(entries.get("Size", ""), notes)
+    settings["method"] = "photo" if "strength" in settings else "words"
+    if "ControlNet" in text:
+        settings["method"] = "edges"
+        settings["guess_mode"] = "ControlNet is more important" in text
+        if "canny" not in text.lower():
+            notes.append("ControlNet of another kind, taken as edges")
+    negative = "".join(words.value for words in read.negative_prompts)
+    words = {"prompt": LORA.sub("", prompt).strip(), "negative_prompt": negative}
+    taken, refused = _in_range({**words, "num_images": 1, **settings})
     return taken, (*notes, *refused)
 
 
-def _size(entries: Mapping[str, str], notes: list[str]) -> dict[str, int]:
+def _size(text: str, notes: list[str]) -> dict[str, int]:
     """The side of a square, the longer one of others."""
-    sides = [int(side) for side in re.findall(r"\d+", entries.get("Size", ""))][:2]
-    if len(sides) < 2:
+    sides = [int(side) for side in text.split("x") if side.isdecimal()]
+    if len(sides) != 2:
         return {}
     if sides[0] != sides[1]:
-        notes.append(f"{sides[0]}x{sides[1]} px, taken as a square")
+        notes.append(f"{text} px, taken as a square")
     return {"size_px": max(sides) // 8 * 8}
 
 
-def _control(text: str, notes: list[str]) -> dict[str, Any]:
-    """The entries of the first ControlNet, in the form of its extension now or before 2024."""
-    entries = {name.strip(): value.strip() for name, value in ENTRY.findall(text)}
-    found = {own: _number(entries[name]) for name, own in CONTROL_NAMES.items() if name in entries}
-    old = re.search(r"weight: ([\d.]+).*?starting/ending: \(([\d.]+), ([\d.]+)\)", text)
-    if old:
-        found |= dict(zip(("scale", "start", "end"), map(float, old.groups()), strict=True))
-        thresholds = re.search(r"preprocessor params: \([\d.]+, ([\d.]+), ([\d.]+)\)", text)
-        if thresholds:
-            ends = map(float, thresholds.groups())
-            found |= dict(zip(("low_threshold", "high_threshold"), ends, strict=True))
-    found["guess_mode"] = "ControlNet is more important" in text
-    module = entries.get("Module") or entries.get("preprocessor") or ""
-    if "canny" not in f"{module} {text}".lower():
-        notes.append(f"ControlNet of another kind ({module}), taken as edges")
-        found = {name: found[name] for name in found if "threshold" not in name}
-    return found
-
-
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        try:
-            return str(json.loads(value))
-        except ValueError:
-            return value[1:-1]
-    return value
-
-
-def _number(text: str) -> float | str:
+def number_in(text: str) -> float | str:
+    """The number that a text holds, or the text, for its range to refuse."""
     try:
         return float(text)
     except ValueError:
-        return text  # and be refused by its range
+        return text

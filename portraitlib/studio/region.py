@@ -15,30 +15,9 @@ from portraitlib.generate.regions import RADIUS, select_region
 from portraitlib.photos.pictures import Picture, open_picture
 from portraitlib.settings import UsageError
 from portraitlib.studio.gallery import data_link, encoded
-from portraitlib.studio.look import reader_present
+from portraitlib.studio.look import reader_present, text_of, without_reader
 
 SHOWN_PX = 512
-
-SCRIPT = """
-function render({ model, el }) {
-  const image = document.createElement("img");
-  Object.assign(image.style, { width: "min(100%, 512px)", cursor: "crosshair", display: "block" });
-  const show = () => { image.src = model.get("source"); };
-  image.alt = "a picture to click on";
-  image.draggable = false;
-  image.addEventListener("click", (event) => {
-    const box = image.getBoundingClientRect();
-    model.set("click", [(event.clientX - box.left) / box.width,
-      (event.clientY - box.top) / box.height]);
-    model.save_changes();
-  });
-  model.on("change:source", show);
-  show();
-  el.append(image);
-  return () => model.off("change:source", show);
-}
-export default { render };
-"""
 
 
 class ClickPicture(anywidget.AnyWidget):
@@ -47,7 +26,7 @@ class ClickPicture(anywidget.AnyWidget):
     source: the picture as a data address.
     """
 
-    _esm = SCRIPT
+    _esm = text_of("click_picture.js")
     source = traitlets.Unicode().tag(sync=True)
     click = traitlets.List(traitlets.Float()).tag(sync=True)
 
@@ -65,45 +44,50 @@ def pick_region(
     """
     picture = open_picture(image)
     if not reader_present():
-        from IPython.display import Markdown
-
-        return Markdown("*Run this cell in a live notebook: the picture to click on appears here.*")
+        return without_reader("the picture to click on appears")
     chosen = [(float(x), float(y)) for x, y in points]
-    shown, said = ClickPicture(), widgets.HTML()
+    clicked, said = ClickPicture(), widgets.HTML()
     slider = widgets.FloatSlider(
         value=radius, min=RADIUS.low, max=0.6, step=0.01, description="radius",
         continuous_update=False,
     )  # fmt: skip
     undo = widgets.Button(description="Take back", icon="undo")
 
-    def show() -> None:
-        pixels = [(x * picture.width, y * picture.height) for x, y in chosen]
-        marked = picture
+    def show(_: Any = None) -> None:
         try:
-            if chosen:
-                marked = mark_region(picture, select_region(picture, pixels, radius=slider.value))
+            clicked.source = _address_of(_marked(picture, chosen, slider.value))
         except UsageError as problem:
             said.value = html.escape(str(problem))
             return
-        shown.source = _address_of(marked)
         rounded = [[round(x, 3), round(y, 3)] for x, y in chosen]
         said.value = f"<code>points = {rounded}</code><br><code>radius = {slider.value:g}</code>"
 
     def add(change: Any) -> None:
         if change["new"]:
-            chosen.append(tuple(min(max(each, 0.0), 0.999) for each in change["new"]))
-            shown.click = []  # the same place may be clicked again
+            x, y = (min(max(share, 0.0), 0.999) for share in change["new"])
+            chosen.append((x, y))
+            clicked.click = []  # the same place may be clicked again
             show()
 
     def take_back(_: Any) -> None:
         del chosen[-1:]
         show()
 
-    shown.observe(add, "click")
-    slider.observe(lambda _: show(), "value")
+    clicked.observe(add, "click")
+    slider.observe(show, "value")
     undo.on_click(take_back)
     show()
-    return widgets.VBox([shown, widgets.HBox([slider, undo]), said])
+    return widgets.VBox([clicked, widgets.HBox([slider, undo]), said])
+
+
+def _marked(
+    picture: Image.Image, shares: Sequence[tuple[float, float]], radius: float
+) -> Image.Image:
+    """The picture with what clicks at these shares of it select in red."""
+    if not shares:
+        return picture
+    points = [(x * picture.width, y * picture.height) for x, y in shares]
+    return mark_region(picture, select_region(picture, points, radius=radius))
 
 
 def mark_region(picture: Image.Image, mask: Image.Image) -> Image.Image:

@@ -1,24 +1,91 @@
-"""The side of the studio where pictures appear: the buttons that draw, progress, what was made."""
+"""The side of the studio where pictures appear: the buttons that draw, progress, what was made.
+
+Widgets are served by the kernel's main thread. A job that ran there would hold up the message that
+asks it to stop; in a thread of its own it forming, after each step, whether it was asked to.
+"""
 
 from __future__ import annotations
 
 import html
+import io
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
+from PIL import Image
 
 from portraitlib.generate.previews import Preview
 from portraitlib.settings import UsageError
 from portraitlib.studio.draw import Callbacks
 from portraitlib.studio.gallery import Entry, download_link, encoded, recipe_html
-from portraitlib.studio.worker import Cancelled, Worker
 
 SHOWN_PX = 1024
 PREVIEW_EVERY_S = 0.15  # at the most; and previews take at most a fifth of the time
 LONGEST_WARNING = 300  # characters; what is longer is for developers
+
+
+class Cancelled(KeyboardInterrupt):
+    """The job was asked to stop; what catches mistakes, such as a sweep, lets it through."""
+
+
+class Worker:
+    """Runs a job; another one that comes while it runs takes its place."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        self._next: Callable[[], None] | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Does a job run?"""
+        return self._thread is not None
+
+    @property
+    def replaced(self) -> bool:
+        """Does another job wait for the end of this one?"""
+        return self._next is not None
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Run a job; one that runs is asked to stop, and what waited behind it is forgotten."""
+        with self._lock:
+            self._next = job
+            if self._thread is not None:
+                self._asked.set()
+                return
+            self._thread = threading.Thread(target=self._run, name="studio", daemon=True)
+            self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next step."""
+        with self._lock:
+            self._next = None
+            self._asked.set()
+
+    def check(self, *_: Any) -> None:
+        """Called by the job at each step; raises Cancelled if it was asked to stop."""
+        if self._asked.is_set():
+            raise Cancelled
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until nothing runs; for tests, and for cells that go on with what was made."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                job, self._next = self._next, None
+                if job is None:
+                    self._thread = None
+                    return
+                self._asked.clear()
+            job()
 
 
 class Stage:
@@ -30,7 +97,7 @@ class Stage:
     def __init__(self) -> None:
         self.worker = Worker()
         self.chosen: Entry | None = None
-        self.said = ""
+        self.large, self.said = b"", ""
         self.action = widgets.Button(description="Generate", button_style="primary", icon="magic")
         self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
         self.bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
@@ -71,8 +138,8 @@ class Stage:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always", UserWarning)
                     job()
-                told = dict.fromkeys(str(each.message) for each in caught)
-                short = [t for t in told if "\n" not in t and len(t) < LONGEST_WARNING]
+                texts = dict.fromkeys(str(warning.message) for warning in caught)
+                short = [t for t in texts if "\n" not in t and len(t) < LONGEST_WARNING]
                 self.say("; ".join([self.said, *short]))
             except Cancelled:
                 if not self.worker.replaced:
@@ -90,7 +157,7 @@ class Stage:
 
         self.worker.start(guarded)
 
-    def callbacks(self, looks: Looks) -> Callbacks:
+    def callbacks(self, forming: Forming) -> Callbacks:
         """What a drawing calls: the bar moves, previews appear, and Cancel is heard."""
 
         def on_step(step: int, total: int) -> None:
@@ -102,7 +169,7 @@ class Stage:
             self.say(str(progress))
             self.worker.check()
 
-        return Callbacks(on_step, looks.see, on_training)
+        return Callbacks(on_step, forming.see, on_training)
 
     def _stop(self) -> None:
         self.cancel.disabled = True
@@ -112,16 +179,17 @@ class Stage:
 
     def show(self, entry: Entry) -> None:
         """Show a picture of the gallery large, with its recipe and what can be done with it."""
+        content = entry.path.read_bytes()
+        with Image.open(io.BytesIO(content)) as picture:
+            self.large = encoded(picture, SHOWN_PX)
         self.chosen = entry
         self._show_chosen()
         self.recipe.value = recipe_html(entry.recipe)
-        content = entry.path.read_bytes()
         self.link.value = download_link(content, entry.path.name, "image/png", "Download PNG")
 
     def _show_chosen(self) -> None:
         """The chosen picture in place of a preview; the place stays, empty, where there is none."""
-        if self.chosen is not None:
-            self.picture.value = encoded(self.chosen.portrait.image, SHOWN_PX)
+        self.picture.value = self.large
         self.picture.layout.display = "none" if self.chosen is None else None
 
     def say(self, text: str) -> None:
@@ -135,7 +203,7 @@ class Stage:
         self.line.value = f'<span class="pl-wrong" role="alert">{html.escape(text)}</span>'
 
 
-class Looks:
+class Forming:
     """Shows what forms, now and then: at most a fifth of the time goes into looking.
 
     first_s: seconds until the first preview, 0 while there is none.

@@ -197,7 +197,7 @@ def test_steps_can_stop_anywhere_and_go_on(steered, edges):
     from portraitlib.generate import control
 
     run = control._prepare(steered, edges, PROMPT, QUICK, [HALF], None, 1.0, None)
-    state, timesteps = control._start(run)
+    state, timesteps = control._start(run.order)
     drawing, plan = control._drawing(run), denoise.make_plan([HALF], len(timesteps))
     whole = denoise.denoise(drawing, state, timesteps, plan)
     middle = denoise.denoise(drawing, state, timesteps[:2], plan[:2])

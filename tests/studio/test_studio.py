@@ -32,7 +32,9 @@ def draw(model, prompt, sampling=DEFAULT, *, strength=0.5, on_step=None):
 
 
 def controls(box):
-    return {child.description: child for child in box.children if getattr(child, "description", "")}
+    """Label -> the widget that has the value, of each setting."""
+    rows = [child.children[0] for child in box.children if "pl-setting" in child._dom_classes]
+    return {row.children[0].description: row.children[0] for row in rows}
 
 
 def press(box):
@@ -45,7 +47,7 @@ def shown(box):
 
 
 def said(box):
-    return next(child for child in box.children if isinstance(child, widgets.HTML)).value
+    return [child for child in box.children if isinstance(child, widgets.HTML)][1].value
 
 
 def test_controls_start_at_the_held_values_and_else_at_the_presets():
@@ -131,7 +133,8 @@ def test_an_uploaded_picture_takes_the_place_of_the_one_given():
     assert Image.open(io.BytesIO(thumbnail.value)).size == (96, 64)
     press(box)
     upload(box, png(Image.new("RGBA", (30, 20), "blue")))
-    assert Image.open(io.BytesIO(thumbnail.value)).getpixel((0, 0)) == (0, 0, 255)
+    red, green, blue = Image.open(io.BytesIO(thumbnail.value)).getpixel((0, 0))
+    assert blue > 250 and red + green < 10
     press(box)
     assert [portrait.image.getpixel((0, 0)) for portrait in made] == [(255, 0, 0), (0, 0, 255)]
 
@@ -197,7 +200,7 @@ def test_a_live_notebook_gets_the_sliders():
 
 def test_the_thresholds_of_edges_have_sliders_and_edges_have_no_recipe_to_tell():
     def edges_of(model, image, low_threshold=100, high_threshold=200):
-        pixels = Image.new("RGB", (8, 8), (low_threshold, high_threshold % 256, 0))
+        pixels = Image.new("RGB", (8, 8), (int(low_threshold), int(high_threshold) % 256, 0))
         return [Portrait(pixels)]
 
     box = explore(edges_of, PRESET, Image.new("RGB", (8, 8)))

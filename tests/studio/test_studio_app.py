@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,13 +23,13 @@ from arrivals import arrive, pieces_of
 
 import portraitlib as pl
 from portraitlib.settings import Sampling, UsageError
-from portraitlib.studio.app import TABS, Studio
+from portraitlib.studio.app import Studio
 from portraitlib.studio.explore import open_studio
 from portraitlib.studio.gallery import History, recipe_html
 from portraitlib.studio.panels import read_values
 from portraitlib.studio.recipes import Screen, screen_of_parameters
+from portraitlib.studio.stage import Cancelled, Worker
 from portraitlib.studio.uploads import FilePlace
-from portraitlib.studio.worker import Cancelled, Worker
 from recipes.first_mini.subject import photos_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,12 +46,8 @@ def studio(mini, photos, tmp_path):
     return Studio(mini, photos, QUICK, tmp_path / "studio", made=[])
 
 
-def turn(studio, tab):
-    studio.tabs.selected_index = list(TABS).index(tab)
-
-
 def draw(studio, tab="words"):
-    turn(studio, tab)
+    studio.turn_to(tab)
     studio.generate()
     studio.stage.worker.wait(300)
     return studio.stage.said
@@ -120,7 +118,7 @@ def test_a_locked_seed_stays_and_the_dice_are_new(studio):
 
 
 def test_a_sweep_is_a_grid_with_scores(studio):
-    turn(studio, "sweep")
+    studio.turn_to("sweep")
     studio.sweep.method.value = "edges"
     studio.sweep.across.value, studio.sweep.across_values.value = "scale", "0.5, 1"
     studio.sweep.down.value, studio.sweep.down_values.value = "seed", "3, 4"
@@ -212,7 +210,7 @@ def test_a_dropped_png_moves_the_sliders(studio, mini):
 def test_an_uploaded_photo_becomes_a_file_that_the_command_names(studio, astronaut):
     buffer = io.BytesIO()
     astronaut.save(buffer, format="JPEG")
-    turn(studio, "photo")
+    studio.turn_to("photo")
     studio.photo._upload([("me.jpg", buffer.getvalue())])
     assert Path(studio.photo.file).is_file() and studio.photo.file in studio.command.value
     studio.photo._upload([("me.txt", b"words")])
@@ -295,7 +293,7 @@ def test_the_copied_command_makes_the_same_pixels(studio, tmp_path, tab):
     studio.take({"prompt": 'it\'s a "man", $HOME \\ 5', "negative_prompt": "hat", "seed": 4})
     studio.take({"strength": 0.8, "num_images": 2, "scale": 0.6})
     if tab == "sweep":
-        turn(studio, tab)
+        studio.turn_to(tab)
         studio.sweep.write("edges", {"scale": [0.4, 1.0]})
     studio.made.clear()
     assert "picture" in draw(studio, tab)
@@ -322,9 +320,9 @@ def test_without_photos_the_tabs_say_what_is_missing(mini, tmp_path):
 
 def test_photos_without_a_folder_are_named_by_files(mini, tmp_path):
     studio = Studio(mini, photos_of(7), QUICK, tmp_path)
-    turn(studio, "photo")
+    studio.turn_to("photo")
     assert studio.photo.file and studio.photo.file in studio.command.value
-    turn(studio, "face")
+    studio.turn_to("face")
     assert "photos_dir" in studio.command.value and "papermill" not in studio.command.value
 
 
@@ -335,3 +333,46 @@ def test_a_picture_of_another_size_leaves_the_size_of_a_model_that_knows_one(stu
     Image.new("RGB", (8, 8)).save(buffer, format="PNG", pnginfo=info)
     studio._take_png([("x.png", buffer.getvalue())])
     assert studio.sampling.record().size_px == 96 and "draws 96 px, not 512" in studio.stage.said
+
+
+# --- nothing twice -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often a screen is built, edges are looked for, and a PNG of the history is read."""
+    from PIL import PngImagePlugin
+
+    from portraitlib.generate import conditions
+    from portraitlib.studio import recipes
+
+    counts = {"screens": 0, "edges": 0, "files": 0}
+
+    def counting(name, call):
+        @functools.wraps(call)
+        def counter(*inputs, **more):
+            counts[name] += 1
+            return call(*inputs, **more)
+
+        return counter
+
+    build = recipes.Screen.__post_init__
+    monkeypatch.setattr(recipes.Screen, "__post_init__", counting("screens", build))
+    kind = conditions.KINDS["canny"]
+    find = replace(kind, make=counting("edges", kind.make))
+    monkeypatch.setitem(conditions.KINDS, "canny", find)
+    read = PngImagePlugin.PngImageFile._open
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "_open", counting("files", read))
+    return counts
+
+
+def test_from_a_slider_to_its_picture_nothing_is_done_twice(studio, counted):
+    studio.turn_to("edges")
+    studio.stage.live.value = True
+    for name, value, edges in (("guidance_scale", 3.0, 0), ("low_threshold", 20.0, 1)):
+        counted.update(dict.fromkeys(counted, 0))
+        form = studio.lines if name in studio.lines.settings else studio.sampling
+        form.write({name: value})
+        studio.stage.worker.wait(60)
+        assert counted == {"screens": 1, "edges": edges, "files": 1}, name
+    assert len(studio.made) == 2

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("ipywidgets")
 
 from portraitlib.settings import RANGES, Control, DreamBooth, Sampling, UsageError
-from portraitlib.studio.fields import Form, help_of, make_setting
+from portraitlib.studio.fields import SHOWN, Form, Shown, make_setting, shown
 from portraitlib.studio.recipes import FromPhoto, Lines, Screen
 
 RECORDS = (Sampling, Control, DreamBooth, FromPhoto, Lines)
@@ -24,7 +24,7 @@ def test_every_field_has_a_labelled_widget_with_help_and_range(kind):
     assert list(form.settings) == [each.name for each in fields(kind)]
     for name, setting in form.settings.items():
         assert setting.control.description
-        assert help_of(kind)[name][1], f"{kind.__name__}.{name} has no help in the docstring"
+        assert shown(name).help, f"{kind.__name__}.{name} has no help in fields.toml"
         if name in RANGES:
             assert " to " in help_shown(setting), name
 
@@ -36,34 +36,24 @@ def test_widgets_give_the_record_they_started_from(kind):
 
 @dataclass(frozen=True)
 class Wider(Control):
-    """As Control, and more.
-
-    scale: how hard.  softness: of the edges, made up here.
-    start, end: when.
-    guess_mode: how.
-    """
-
     softness: bool = True
 
 
 def test_a_field_that_is_added_adds_a_widget():
     form = Form(Wider())
-    assert "Of the edges, made up here." in help_shown(form["softness"])
     form["softness"].write(False)
     assert form.record() == Wider(softness=False)
 
 
-def test_headings_of_a_docstring_group_its_settings():
-    groups = Form(DreamBooth()).by_heading()
+def test_groups_part_a_long_form():
+    groups = Form(DreamBooth()).by_group()
     assert list(groups) == ["What is learnt", "How long", "How"]
     assert sum(map(len, groups.values())) == len(fields(DreamBooth))
 
 
-def test_two_entries_on_a_line_are_told_apart():
-    told = help_of(DreamBooth)
-    assert told["compile"][1] == "torch.compile of the UNet."
-    assert told["num_train_epochs"][1].startswith("instead, how often")
-    assert told["alpha"] == told["rank"]
+def test_no_help_is_of_a_setting_that_there_is_not():
+    names = {entry.name for kind in (*RECORDS, Screen) for entry in fields(kind)}
+    assert set(SHOWN) <= names | set(RANGES)
 
 
 def test_the_presets_defaults_fill_what_is_open_or_are_named_in_it():
@@ -102,11 +92,7 @@ def test_what_is_left_empty_is_none_and_nonsense_is_one_line():
     assert form.record().gradient_checkpointing is None
 
 
-def test_help_is_safe_with_any_text():
-    setting = make_setting("prompt", "a <b>", "what <script> says")
+def test_help_is_safe_with_any_text(monkeypatch):
+    monkeypatch.setitem(SHOWN, "prompt", Shown("What <script> says"))
+    setting = make_setting("prompt", "a <b>")
     assert "<script>" not in help_shown(setting) and setting.read() == "a <b>"
-
-
-def test_a_screen_explains_what_is_its_own():
-    told = help_of(Screen)
-    assert told["prompt"][1] and told["num_class_images"][1]

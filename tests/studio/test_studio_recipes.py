@@ -96,12 +96,17 @@ RECIPE = {
     "num_inference_steps": 9,
     "guidance_scale": 3.0,
     "size_px": 96,
+    "scheduler": "EulerDiscreteScheduler",
     "controlnet_conditioning_scale": 0.7,
     "control_guidance_start": 0.1,
     "control_guidance_end": 0.9,
     "guess_mode": False,
     "controlnet": "mini",
-    "condition": {"kind": "canny", "settings": {"low_threshold": 60.0, "high_threshold": 120.0}},
+    "condition": {
+        "kind": "canny",
+        "image": "sha256:0",
+        "settings": {"low_threshold": 60.0, "high_threshold": 120.0},
+    },
     "adapter": [{"identifier": "jrdnpl", "hash": "0" * 16, "scale": 0.8}],
 }
 
@@ -149,11 +154,6 @@ CANNY = (
     "Processor Res: 512, Threshold A: 100.0, Threshold B: 200.0, Guidance Start: 0.0, "
     'Guidance End: 0.9, Pixel Perfect: False, Control Mode: Balanced"'
 )
-OLD_CANNY = (
-    '"preprocessor: canny, model: control_sd15_canny [fef5e48e], weight: 1, starting/ending: '
-    "(0.1, 0.9), resize mode: Crop and Resize, pixel perfect: False, control mode: ControlNet is "
-    'more important, preprocessor params: (512, 100, 200)"'
-)
 BASE = {
     "method": "words",
     "prompt": "a man",
@@ -166,8 +166,6 @@ BASE = {
 }
 EDGES = {"method": "edges", "scale": 0.8, "start": 0.0, "end": 0.9, "guess_mode": False}
 EDGES |= {"low_threshold": 100.0, "high_threshold": 200.0}
-OLD = {"method": "edges", "scale": 1.0, "start": 0.1, "end": 0.9, "guess_mode": True}
-OLD |= {"low_threshold": 100.0, "high_threshold": 200.0}
 # Text -> what differs from BASE, and words of a note.
 TEXTS = {
     "plain": (f"a man\n{PLAIN}", {}, "Euler a"),
@@ -191,7 +189,6 @@ TEXTS = {
     "hires": (f"a man\n{PLAIN}, Denoising strength: 0.5, Hires upscale: 2, Hires steps: 10",
               {}, "two passes"),
     "canny": (f"a man\n{PLAIN}, ControlNet 0: {CANNY}, Version: v1.10.1", EDGES, "Euler"),
-    "old canny": (f"a man\n{PLAIN}, ControlNet: {OLD_CANNY}", OLD, "Euler"),
     "portrait format": (
         f"a man\n{PLAIN.replace('512x512', '832x1216')}, Schedule type: Karras",
         {"size_px": 1216},
