@@ -150,10 +150,11 @@ def test_control_has_sliders_and_can_be_swept(steered, edges):
     made: list[pl.Portrait] = []
     sampling = replace(QUICK, num_inference_steps=2)
     box = explore(pl.control_to_image, steered, edges, PROMPT, sampling, HALF, made=made)
-    controls = {getattr(child, "description", ""): child for child in box.children}
-    labels = ("control scale", "control start", "control end")
-    assert [controls[label].value for label in labels] == [0.8, 0.3, 0.7]
-    controls["control start"].value, controls["control end"].value = 0.0, 1.0
+    settings = [child for child in box.children if "pl-setting" in child._dom_classes]
+    sliders = [setting.children[0].children[0] for setting in settings]
+    controls = {slider.description: slider for slider in sliders}
+    assert [controls[label].value for label in ("hold", "hold from", "hold to")] == [0.8, 0.3, 0.7]
+    controls["hold from"].value, controls["hold to"].value = 0.0, 1.0
     rows = [child for child in box.children if type(child).__name__ == "HBox"]
     rows[-1].children[0].click()
     assert made[0].recipe["control_guidance_end"] == 1.0
