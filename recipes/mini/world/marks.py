@@ -255,7 +255,8 @@ def _first_lines() -> tuple[np.ndarray, np.ndarray]:
     """The lines of a face of forty: thin ones, broad folds, each (h, w) 0..1, softened."""
     fold = ((0.042, 0.286), (0.060, 0.309), (0.075, 0.336), (0.080, 0.358))
     bag = ((0.042, 0.227), (0.058, 0.242), (0.080, 0.241), (0.100, 0.228))
-    sharp, wide = [(fold, 2, 0.5), (bag, 1, 0.45)], [(fold, 5, 0.6), (bag, 4, 0.45)]
+    sharp: list[tuple] = [(fold, 2, 0.5), (bag, 1, 0.45)]
+    wide: list[tuple] = [(fold, 5, 0.6), (bag, 4, 0.45)]
     for v, reach in ((0.110, 0.075), (0.131, 0.09), (0.151, 0.07)):
         line = [(-reach, v + 0.005), (-0.04, v - 0.002), (0, v + 0.003), (0.04, v - 0.002)]
         line = [*line, (reach, v + 0.005)]
