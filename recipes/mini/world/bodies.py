@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .glb import Mesh, Scene
-from .heads import BODY, align, bank, head_points, head_weight, match, scene
+from .heads import BODY, align, bank, head_points, head_weight, heads_folder, match, scene
 from .surface import welds
 
 REFERENCE_BODY = "White_M_1"
@@ -36,7 +37,19 @@ class Worn:
 
 @lru_cache(maxsize=128)
 def worn(wearer: str, outfit: str) -> Worn:
-    """The body of a wearer in an outfit."""
+    """The body of a wearer in an outfit, read from the cache or made in a second."""
+    cache = heads_folder() / "cache" / f"worn_{wearer}_{outfit}.npz"
+    if not cache.is_file():
+        cache.parent.mkdir(exist_ok=True)
+        beside = cache.with_suffix(f".{os.getpid()}.npz")  # several processes may make it at once
+        np.savez(beside, **vars(_make(wearer, outfit)))
+        beside.rename(cache)
+    with np.load(cache) as stored:
+        parts = {name: stored[name] for name in stored.files}
+    return Worn(**parts | {"scale": float(parts["scale"])})
+
+
+def _make(wearer: str, outfit: str) -> Worn:
     own = scene(wearer, outfit)
     mesh, joint = own.meshes[BODY], own.joints["Head"]
     index, distance = match(mesh.uv, bank().uv)
