@@ -15,10 +15,10 @@ void main() {
     vec4 a = to_world * vec4(at, -1, 1), b = to_world * vec4(at, 1, 1);
     vec3 ray = b.xyz / b.w - a.xyz / a.w;
     vec3 p = eye + ray * (form.w / -ray.z), view = normalize(eye - p);
-    vec3 t = strand.xyz, n = unit(form.xyz, view), albedo = linear(paint.rgb);
+    vec3 t = strand.xyz, n = unit_of(form.xyz, view), albedo = to_linear(paint.rgb);
     float open = strand.w, random = other.a - 2.5;
     // The part of the normal across the strand, so that locks have sides.
-    vec3 across = unit(n - .85 * t * dot(n, t), n);
+    vec3 across = unit_of(n - .85 * t * dot(n, t), n);
     vec3 diffuse = ambient(across) * open, shine = vec3(0);
     // Marschner and others 2003, "Light scattering from human hair fibers": a white highlight
     // towards the root, a coloured one towards the tip.

@@ -25,22 +25,22 @@ vec3 mapped(vec3 n) {
     vec2 ux = dFdx(at_uv), uy = dFdy(at_uv);
     vec3 t = dx * uy.y - dy * ux.y;
     if (dot(t, t) < 1e-16) return n;
-    t = unit(t - n * dot(n, t), vec3(0)) * sign(ux.x * uy.y - ux.y * uy.x);
+    t = unit_of(t - n * dot(n, t), vec3(0)) * sign(ux.x * uy.y - ux.y * uy.x);
     vec3 b = cross(n, t);
     vec3 m = texture(relief_map, at_uv).xyz * 2. - 1.;
-    return unit(t * m.x + b * m.y + n * max(m.z, .2), n);
+    return unit_of(t * m.x + b * m.y + n * max(m.z, .2), n);
 }
 
 void main() {
     float label = texture(label_map, at_uv).r * 255.;
     what = kind == SKIN && label > 8.5 ? CLOTH : kind;
-    vec3 view = normalize(eye - at), n0 = unit(at_normal, normalize(eye - at));
+    vec3 view = normalize(eye - at), n0 = unit_of(at_normal, normalize(eye - at));
     if (dot(n0, view) < 0. && what == CLOTH) n0 = -n0;
     vec3 n = mapped(n0);
     vec3 srgb = texture(color_map, at_uv).rgb;
-    vec3 albedo = linear(srgb);
+    vec3 albedo = to_linear(srgb);
     // Under skin light travels, red the farthest: each colour sees a smoother form than the last.
-    vec3 nr = unit(mix(n, n0, .75), n0), ng = unit(mix(n, n0, .35), n0);
+    vec3 nr = unit_of(mix(n, n0, .75), n0), ng = unit_of(mix(n, n0, .35), n0);
     // A body's cloth is dull whatever its skin is.
     float rough = what == CLOTH && kind == SKIN ? .9 : roughness, strength = what == CLOTH && kind == SKIN ? .22 : specular;
     vec3 wrap = what == SKIN ? vec3(.34, .16, .10) : what == CLOTH ? vec3(.16) : vec3(.05);
