@@ -180,15 +180,20 @@ def freeze(folder: Path, target: Path, crops: Crops) -> None:
     pictures = [to_tensor(crops.picture(rng)[None]) for _ in range(256)]
     with torch.no_grad():
         latents = torch.cat([vae.encode(picture).latent_dist.mode() for picture in pictures])
-        mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
-        channels = len(mean)
-        inward, outward = vae.quant_conv, vae.post_quant_conv
-        outward.bias += (outward.weight[:, :, 0, 0] * mean).sum(1)
-        outward.weight *= spread[None, :, None, None]
-        inward.bias[:channels] = (inward.bias[:channels] - mean) / spread
-        inward.weight[:channels] /= spread[:, None, None, None]
-        inward.bias[channels:] -= 2 * spread.log()
+    scale(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
     _write(vae, target)
+
+
+@torch.no_grad()
+def scale(vae: Any, mean: torch.Tensor, spread: torch.Tensor) -> None:
+    """Give every channel of the latents mean 0 and variance 1, from (channels,) of each."""
+    channels = len(mean)
+    inward, outward = vae.quant_conv, vae.post_quant_conv
+    outward.bias += (outward.weight[:, :, 0, 0] * mean).sum(1)
+    outward.weight *= spread[None, :, None, None]
+    inward.bias[:channels] = (inward.bias[:channels] - mean) / spread
+    inward.weight[:channels] /= spread[:, None, None, None]
+    inward.bias[channels:] -= 2 * spread.log()
 
 
 def freeze_decoder(folder: Path, target: Path) -> None:

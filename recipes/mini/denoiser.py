@@ -128,9 +128,10 @@ def face_weights(parts: torch.Tensor, face: float) -> torch.Tensor:
     return weights / weights.mean((1, 2), keepdim=True)
 
 
-def time_ids(size_px: int, count: int) -> torch.Tensor:
+def time_ids(size_px: int, count: int, device: Any = "cpu") -> torch.Tensor:
     """SDXL's size conditioning of whole pictures: original size, corner of the crop, size."""
-    return torch.tensor([[size_px, size_px, 0, 0, size_px, size_px]]).float().repeat(count, 1)
+    sizes = [[size_px, size_px, 0, 0, size_px, size_px]]
+    return torch.tensor(sizes, device=device).float().repeat(count, 1)
 
 
 def errors(
@@ -151,7 +152,10 @@ def errors(
     noisy = a.sqrt() * batch.latents + (1 - a).sqrt() * noise
     wanted = a.sqrt() * noise - (1 - a).sqrt() * batch.latents
     states, pooled = words
-    conditions = {"text_embeds": pooled, "time_ids": time_ids(batch.size_px, len(times))}
+    conditions = {
+        "text_embeds": pooled,
+        "time_ids": time_ids(batch.size_px, len(times), times.device),
+    }
     got, logits = module(noisy, times, encoder_hidden_states=states, added_cond_kwargs=conditions)
     error = (got.float() - wanted).square().mean(1)
     ratio = kept[times] / (1 - kept[times])
