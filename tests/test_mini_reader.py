@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from recipes.mini.jpeg import jpeg
 from recipes.mini.obedience import ask, obedience
 from recipes.mini.reader import (
     MIRRORED,
-    People,
-    Samples,
     batch_losses,
-    codes_of,
     moved,
     people_loss,
     save_reader,
@@ -35,6 +35,7 @@ from recipes.mini.reader_network import (
     load_reader,
     read,
 )
+from recipes.mini.reader_people import People, Samples, codes_of
 from recipes.mini.spoil import WAYS_TO_BREAK, break_pictures, soften
 from recipes.mini.visible import named, visible, visible_codes
 from recipes.mini.witnesses import grids, on_grid
@@ -124,6 +125,35 @@ def test_every_way_to_break_a_portrait_changes_it_and_says_what_is_left() -> Non
         assert broken.shape == images.shape and left.shape == (4, 9)
         assert (broken - images).abs().mean((1, 2, 3)).min() > 1e-3, way
     assert soften(images.clone(), rng).abs().max() <= 1
+
+
+def test_jpeg_leaves_of_a_picture_what_a_file_would() -> None:
+    cells = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    pixels = np.array(Image.fromarray(cells).resize((128, 128), Image.Resampling.BICUBIC))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=40)
+    wanted = np.array(Image.open(file)).astype(float)
+    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    got = ((jpeg(picture, np.array([40]))[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+    assert np.abs(got - wanted).mean() < 0.5 * np.abs(wanted - pixels).mean()
+
+
+def test_pictures_are_held_as_they_lie_on_disk_whichever_shard_comes_first(tmp_path: Path) -> None:
+    write_people(tmp_path / "drawn")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "drawn" / "00000").rename(tmp_path / "set" / "00001")
+    held, lying = (People(tmp_path / "set", hold=hold) for hold in (torch.device("cpu"), None))
+    lying.read_more()
+    write_people(tmp_path / "set", people=2)
+    lying.read_more()
+    while len(held) < len(lying):
+        held.read_more()
+    assert [len(people.people) for people in (held, lying)] == [5, 5]
+    for people in (held, lying):
+        places = people.samples([(p, 1) for p in range(5)], np.random.default_rng(0))
+        for picture, (shard, rows) in zip(places.pictures, people.people, strict=True):
+            pixels = ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+            assert (pixels == people.shards[shard].images[rows[1]]).all()
 
 
 def test_people_are_told_apart_by_their_other_renders() -> None:

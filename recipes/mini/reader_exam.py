@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .reader import RENDERS, codes_of, save_reader, trained_reader
+from .reader import save_reader, trained_reader
 from .reader_network import (
     GROUPS,
     LANDMARKS,
@@ -33,6 +33,7 @@ from .reader_network import (
     read,
     to_pictures,
 )
+from .reader_people import RENDERS, codes_of
 from .sets import read_shards
 from .spoil import WAYS_TO_BREAK, break_pictures
 from .visible import visible_codes
