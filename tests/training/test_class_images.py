@@ -185,10 +185,10 @@ TWICE = f"""
 import sys
 import portraitlib as pl
 from portraitlib.training import class_images
-class_images.most_images = lambda arguments: 2
+class_images.most_images = lambda arguments: 1
 model = pl.load_model("mini", device="cpu")
 sampling = pl.Sampling(num_inference_steps=8)
-made = pl.make_class_images(model, {PROMPT!r}, 6, sampling, cache=sys.argv[1])
+made = pl.make_class_images(model, {PROMPT!r}, 3, sampling, cache=sys.argv[1])
 print(made.digest)
 """
 
@@ -199,7 +199,7 @@ def test_two_processes_at_once_do_not_spoil_each_other(mini, tmp_path):
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     digests = {process.communicate()[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
-    after = make(mini, tmp_path, 6)
+    after = make(mini, tmp_path, 3)
     assert after.notes == () and digests == {f"{after.digest}\n"}
 
 
