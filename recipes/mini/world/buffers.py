@@ -1,4 +1,4 @@
-"""One shot of a person as the renderer hands it to the styles: colour, shape and parts, all exact."""
+"""One shot of a person as the renderer hands it to the styles: colour, shape, parts, all exact."""
 
 from __future__ import annotations
 
