@@ -67,16 +67,18 @@ def bind_call(
     Raises `UsageError` if the function cannot be called like this.
     """
     signature = inspect.signature(function)
-    name = getattr(function, "__name__", "function")
+    function_name = getattr(function, "__name__", "function")
     parameters = signature.parameters.values()
     if any(parameter.kind not in NAMED for parameter in parameters):
-        raise UsageError(f"{name}{signature}: expected a function whose parameters all have names")
+        raise UsageError(
+            f"{function_name}{signature}: expected a function whose parameters all have names"
+        )
     for given in settings:
         check_name(given, tuple(signature.parameters))
     try:
         bound = signature.bind_partial(*inputs, **settings)
     except TypeError as problem:
-        raise UsageError(f"{name}: {problem}") from None
+        raise UsageError(f"{function_name}: {problem}") from None
     bound.apply_defaults()
     arguments = {**dict.fromkeys(later), **bound.arguments}
     for argument in later:
@@ -85,12 +87,13 @@ def bind_call(
         if record and type(arguments[argument]) is not type(signature.parameters[argument].default):
             value = shown(arguments[argument])
             raise UsageError(
-                f"{name}: {argument} is varied, yet got {value}; give that by its name"
+                f"{function_name}: {argument} is varied, yet got {value}; give that by its name"
             )
-    missing = [each.name for each in parameters if each.name not in arguments]
+    names = [parameter.name for parameter in parameters]
+    missing = [name for name in names if name not in arguments]
     if missing:
-        raise UsageError(f"{name}: missing {', '.join(missing)}")
-    return {each.name: arguments[each.name] for each in parameters}
+        raise UsageError(f"{function_name}: missing {', '.join(missing)}")
+    return {name: arguments[name] for name in names}
 
 
 def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:

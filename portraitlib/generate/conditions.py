@@ -17,8 +17,9 @@ from PIL import Image, ImageFilter, ImageOps
 
 from portraitlib.photos.pictures import Picture, open_picture, picture_hash, ready_picture
 from portraitlib.portrait import Portrait
-from portraitlib.settings import RANGES, UsageError, check_number, nearest
+from portraitlib.settings import RANGES, Range, UsageError, check_number, nearest
 
+LINE = Range(0.3, 20.0, "pixels", example=1.0, whole=False)
 LARGEST_PX = 1024  # of a condition whose size nobody asked for: SDXL's own size
 DARK = 64  # of 255: what counts as the black between lines
 FAINTEST = 40.0  # the least high threshold chosen by itself: a step of ten levels in grey
@@ -106,10 +107,10 @@ def make_condition(
     asked = {name: value for name, value in settings.items() if value is not None}
     values, used = make(np.asarray(picture), **asked)
     if not values.any():
-        told = ", ".join(f"{name}={value}" for name, value in used.items())
+        words = ", ".join(f"{name}={value}" for name, value in used.items())
         lower = "lower thresholds or " if kind == "canny" else ""
         raise UsageError(
-            f"image: no {KINDS[kind].found} in this picture{told and f' with {told}'}; "
+            f"image: no {KINDS[kind].shows} in this picture{words and f' with {words}'}; "
             f"try {lower}a picture that shows something"
         )
     grown = values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
@@ -213,7 +214,7 @@ def _soft_edges(picture: np.ndarray, blur_px: float = 1.0) -> tuple[np.ndarray, 
     """The gradient of the strongest colour, the steepest hundredth of the picture white."""
     import cv2
 
-    blur_px = _line_px("soft edges", "blur_px", blur_px)
+    blur_px = check_number("soft edges", "blur_px", blur_px, LINE)
     smooth = cv2.GaussianBlur(picture, (0, 0), blur_px).astype(np.float32)
     slopes = [cv2.Sobel(smooth, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1))]
     gradient = np.hypot(*slopes).max(axis=2)
@@ -228,7 +229,7 @@ def _line_drawing(picture: np.ndarray, line_px: float = 1.0) -> tuple[np.ndarray
     """
     import cv2
 
-    line_px = _line_px("line drawing", "line_px", line_px)
+    line_px = check_number("line drawing", "line_px", line_px, LINE)
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     near, far = (cv2.GaussianBlur(grey, (0, 0), line_px * wide) for wide in (1.0, 1.6))
     darker = np.maximum(far - near - 1.0, 0)  # a level is noise
@@ -236,33 +237,30 @@ def _line_drawing(picture: np.ndarray, line_px: float = 1.0) -> tuple[np.ndarray
     return (255 * np.minimum(darker / blackest, 1)).astype(np.uint8), {"line_px": line_px}
 
 
-def _line_px(kind: str, name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.3 <= value <= 20:
-        raise UsageError(f"{kind}: {name}: got {value!r}, expected 0.3 to 20 pixels; try 1.0")
-    return float(value)
-
-
 # --- made by a model from the hub ----------------------------------------------------------------
 
 
-def _by_model(kind: str) -> Callable[..., tuple[np.ndarray, dict[str, Any]]]:
-    def make(picture: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-        from portraitlib.generate.annotators import annotate
+def _depth(picture: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    from portraitlib.generate.annotators import annotate
 
-        return annotate(picture, kind)
+    return annotate(picture, "depth")
 
-    return make
+
+def _pose(picture: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    from portraitlib.generate.annotators import annotate
+
+    return annotate(picture, "pose")
 
 
 @dataclass(frozen=True)
 class Kind:
     """make: RGB array -> array of 8 bits, grey or RGB, and the settings it used.
 
-    found: what a picture of one colour has none of.  lines: white on black, as canny edges are.
+    shows: what a picture of one colour has none of.  lines: white on black, as canny edges are.
     """
 
     make: Callable[..., tuple[np.ndarray, dict[str, Any]]]
-    found: str
+    shows: str
     lines: bool
 
 
@@ -270,6 +268,6 @@ KINDS = {
     "canny": Kind(_canny, "edges", True),
     "soft edges": Kind(_soft_edges, "edges", True),
     "line drawing": Kind(_line_drawing, "lines", True),
-    "depth": Kind(_by_model("depth"), "depth", False),
-    "pose": Kind(_by_model("pose"), "person", False),
+    "depth": Kind(_depth, "depth", False),
+    "pose": Kind(_pose, "person", False),
 }

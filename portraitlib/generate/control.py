@@ -35,8 +35,13 @@ from portraitlib.generate.images import (
     starting_noise,
     take_order,
 )
-from portraitlib.generate.latents import add_noise, decode_latents, encode_picture
-from portraitlib.generate.previews import OnPreview, Previewer
+from portraitlib.generate.latents import (
+    OnPreview,
+    Previewer,
+    add_noise,
+    decode_latents,
+    encode_picture,
+)
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture
 from portraitlib.portrait import Portrait
@@ -203,21 +208,21 @@ def fit_conditions(
     if not several:
         raise UsageError("condition: got an empty list, expected pl.canny(photo)")
     fitted, notes = [], []
-    for each in several:
-        if isinstance(each, Condition):
-            fitted.append(each.at_size(size_px))
-            if fitted[-1] is not each:
+    for given in several:
+        if isinstance(given, Condition):
+            fitted.append(given.at_size(size_px))
+            if fitted[-1] is not given:
                 notes.append(
-                    f"{each.kind} of {each.image.width} px, made again at {size_px} px; "
+                    f"{given.kind} of {given.image.width} px, made again at {size_px} px; "
                     f"try size_px={size_px} where it is made"
                 )
-        elif isinstance(each, Image.Image | np.ndarray):
-            ready, done = ready_edges(each, size_px)
+        elif isinstance(given, Image.Image | np.ndarray):
+            ready, done = ready_edges(given, size_px)
             fitted.append(ready)
             notes += [f"a picture, taken as ready-made edges: {'; '.join(done)}"] if done else []
         else:
             raise UsageError(
-                f"condition: got {type(each).__name__}, expected what pl.canny(photo) or "
+                f"condition: got {type(given).__name__}, expected what pl.canny(photo) or "
                 "pl.make_condition(photo, kind) makes, or edges as a PIL picture or array"
             )
     return fitted, notes

@@ -61,8 +61,8 @@ def load_controlnet(model: Model, source: str | Path | None = None) -> ControlNe
         weights = files.check_folder(folder, ("",))[""]
         revision = files.content_revision(folder, weights)
     else:
-        folder, found = files.fetch_from_hub(place, revision, ("",))
-        weights, revision = found[""], folder.name
+        folder, parts = files.fetch_from_hub(place, revision, ("",))
+        weights, revision = parts[""], folder.name
     _check_family(model, folder, name)
     with quiet_loading():
         from diffusers import ControlNetModel
@@ -105,7 +105,7 @@ def _find(model: Model, source: str | Path | None) -> tuple[str, str, str | None
             f"controlnet: got {place!r}, expected a folder that exists or a hub id such as "
             f'"{PRESETS["sdxl"].controlnet_source}"'
         )
-    pins = {each.controlnet_source: each.controlnet_revision for each in PRESETS.values()}
+    pins = {row.controlnet_source: row.controlnet_revision for row in PRESETS.values()}
     return name, name, revision or pins.get(name)
 
 
@@ -115,21 +115,19 @@ def _check_family(model: Model, folder: Path, name: str) -> None:
     kind = config.get("_class_name")
     if kind != "ControlNetModel":
         raise UsageError(f"{name}: its config says {kind}, expected a ControlNetModel of diffusers")
+    unet, scale = model.pipeline.unet.config, model.pipeline.vae_scale_factor
     widths = config.get("conditioning_embedding_out_channels") or ()
-    unet = model.pipeline.unet.config
-    theirs: dict[str, Any] = {key: config.get(key) for key in FAMILY}
-    ours: dict[str, Any] = {key: unet.get(key) for key in FAMILY}
-    theirs["pixels to a latent"] = 2 ** (len(widths) - 1) if widths else None
-    ours["pixels to a latent"] = model.pipeline.vae_scale_factor
-    theirs["channel order"] = config.get("controlnet_conditioning_channel_order", "rgb")
-    ours["channel order"] = "rgb"
-    for key in ours:
+    order = config.get("controlnet_conditioning_channel_order", "rgb")
+    pairs = {key: (config.get(key), unet.get(key)) for key in FAMILY}
+    pairs["pixels to a latent"] = (2 ** (len(widths) - 1) if widths else None, scale)
+    pairs["channel order"] = (order, "rgb")
+    for key, pair in pairs.items():
         # A config on disk has lists where a loaded one has tuples.
-        pair = [list(v) if isinstance(v, list | tuple) else v for v in (theirs[key], ours[key])]
-        if pair[0] != pair[1]:
+        theirs, ours = (list(v) if isinstance(v, list | tuple) else v for v in pair)
+        if theirs != ours:
             raise UsageError(
-                f"{name}: a ControlNet of another family than {model.name}: {key} is {pair[0]}, "
-                f"expected {pair[1]}; try one that was trained for {model.name}"
+                f"{name}: a ControlNet of another family than {model.name}: {key} is {theirs}, "
+                f"expected {ours}; try one that was trained for {model.name}"
             )
 
 
@@ -147,6 +145,6 @@ def on_the_device(model: Model, controlnets: Sequence[ControlNet]) -> Iterator[N
 
 
 def _move(controlnets: Sequence[ControlNet], device: Any) -> None:
-    for each in controlnets:
-        each.embedding.to(device)
-        each.trunk.to(device)
+    for controlnet in controlnets:
+        controlnet.embedding.to(device)
+        controlnet.trunk.to(device)

@@ -49,19 +49,19 @@ class State:
     """A drawing between two steps: latents (images, 4, height/8, width/8) and all that remembers.
 
     The scheduler knows its place in the steps, the generators what noise comes next.
-    found: where several runs go on from here, what the control models say of these latents: runs
+    shared: where several runs go on from here, what the control models say of these latents: runs
         that differ in scale alone need it said once.
     """
 
     latents: torch.Tensor
     scheduler: Any
     generators: list[torch.Generator]
-    found: dict[tuple[int, bool], list[torch.Tensor]] | None = None
+    shared: dict[tuple[int, bool], list[torch.Tensor]] | None = None
 
     def copy(self) -> State:
         """Another one, which goes on alone."""
         generators = [generator.clone_state() for generator in self.generators]
-        return State(self.latents, copy.deepcopy(self.scheduler), generators, self.found)
+        return State(self.latents, copy.deepcopy(self.scheduler), generators, self.shared)
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def denoise(
             timestep,
             encoder_hidden_states=drawing.embeds,
             added_cond_kwargs=drawing.added,
-            **_residuals(drawing, noisy, timestep, acts, state.found),
+            **_residuals(drawing, noisy, timestep, acts, state.shared),
             return_dict=False,
         )[0]
         if guided:
@@ -101,7 +101,7 @@ def denoise(
         state.latents = scheduler.step(
             predicted, timestep, state.latents, **step_arguments, return_dict=False
         )[0]
-        state.found = None
+        state.shared = None
         report(state)
     return state
 
@@ -124,7 +124,7 @@ def denoise_all(
     if same == rest:
         yield list(range(len(plans))), state
         return
-    state = replace(state, found={})
+    state = replace(state, shared={})
     for acts in dict.fromkeys(plan[same] for plan in plans):
         mine = [index for index, plan in enumerate(plans) if plan[same] == acts]
         ends = [plans[index][same:] for index in mine]
@@ -206,8 +206,8 @@ def _run_control(
         added_cond_kwargs=added,
         return_dict=False,
     )
-    found = [*down, middle]
-    return [torch.cat([torch.zeros_like(r), r]) for r in found] if halved else found
+    residuals = [*down, middle]
+    return [torch.cat([torch.zeros_like(r), r]) for r in residuals] if halved else residuals
 
 
 def _step_arguments(state: State) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from PIL import Image
 
 from portraitlib.device import device_name, is_out_of_memory, seeded_generators, seeded_noise
 from portraitlib.generate.calls import TOGETHER, Together, shown
-from portraitlib.generate.latents import add_noise, encode_picture
-from portraitlib.generate.previews import OnPreview, Previewer
+from portraitlib.generate.latents import OnPreview, Previewer, add_noise, encode_picture
 from portraitlib.generate.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture, picture_hash, ready_picture_once

@@ -18,7 +18,7 @@ from portraitlib.generate.images import (
     redraw,
     take_order,
 )
-from portraitlib.generate.previews import OnPreview
+from portraitlib.generate.latents import OnPreview
 from portraitlib.generate.regions import paste_region, read_mask, square_about
 from portraitlib.models.load import Model
 from portraitlib.photos.pictures import Picture, open_picture, picture_hash

@@ -85,14 +85,14 @@ def _thing_at(pixels: np.ndarray, x: float, y: float, radius_px: float) -> np.nd
     if (guess == cv2.GC_BGD).any():  # else all of the picture is near the point
         cv2.setRNGSeed(0)  # its mixtures start at random
         cv2.grabCut(part, guess, None, None, None, ROUNDS, cv2.GC_INIT_WITH_MASK)
-    found = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    _, labels = cv2.connectedComponents(found)
-    found = (labels == labels[np.unravel_index(away.argmin(), away.shape)]).astype(np.uint8)
-    outlines, _ = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(found, outlines, -1, 1, cv2.FILLED)  # without holes
+    thing = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    _, labels = cv2.connectedComponents(thing)
+    thing = (labels == labels[np.unravel_index(away.argmin(), away.shape)]).astype(np.uint8)
+    outlines, _ = cv2.findContours(thing, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(thing, outlines, -1, 1, cv2.FILLED)  # without holes
     mask = np.zeros(pixels.shape[:2], np.uint8)
     mask[top:bottom, left:right] = cv2.resize(
-        found, (right - left, bottom - top), interpolation=cv2.INTER_AREA
+        thing, (right - left, bottom - top), interpolation=cv2.INTER_AREA
     )
     mask[int(y), int(x)] = 1
     return mask
@@ -167,6 +167,6 @@ def paste_region(
     framed = cv2.copyMakeBorder(region.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     inside_px = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     share = np.clip(inside_px / (feather_px + 1), 0, 1)[..., None]
-    before, after = (np.asarray(each, dtype=np.float32) for each in (picture, drawn))
+    before, after = (np.asarray(image, dtype=np.float32) for image in (picture, drawn))
     mixed = (before + share * (after - before)).round().astype(np.uint8)
     return Image.fromarray(np.where(region[..., None], mixed, np.asarray(picture)))

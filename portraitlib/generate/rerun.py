@@ -210,24 +210,22 @@ def _check_adapters(recipe: Recipe, model: Model) -> None:
 
     if plain(recipe["adapter"]) != plain(model.adapter_entries):
         raise UsageError(
-            f"recipe: drawn with {_told(recipe['adapter'])}, but the model holds "
-            f"{_told(model.adapter_entries)}; try model.with_adapter(adapter, scale) for each"
+            f"recipe: drawn with {_in_words(recipe['adapter'])}, but the model holds "
+            f"{_in_words(model.adapter_entries)}; try model.with_adapter(adapter, scale) for each"
         )
 
 
-def _told(entries: Any) -> str:
+def _in_words(entries: Any) -> str:
     """Adapters as a recipe has them, in words."""
-    told = [
-        f"{entry['identifier']} ({entry['hash']}) at {entry['scale']:g}" for entry in entries or ()
-    ]
-    return "the adapter " + " and ".join(told) if told else "no adapter"
+    words = [f"{row['identifier']} ({row['hash']}) at {row['scale']:g}" for row in entries or ()]
+    return "the adapter " + " and ".join(words) if words else "no adapter"
 
 
 def _model_of(recipe: Recipe) -> Model:
     """The model that a recipe names, on the recipe's device where that is here."""
     if recipe["adapter"] is not None:
         raise UsageError(
-            f"recipe: drawn with {_told(recipe['adapter'])}; try rerun(recipe, "
+            f"recipe: drawn with {_in_words(recipe['adapter'])}; try rerun(recipe, "
             'load_model(...).with_adapter(Adapter.open("its file"), scale))'
         )
     from_hub = not str(recipe["model_revision"]).startswith("sha256:")

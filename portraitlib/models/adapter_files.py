@@ -144,49 +144,49 @@ def find_matrices(
     known: its rank and alpha, where they need not be found out.
     Raises UsageError in one line where there is none, a half is missing, or ranks do not match.
     """
-    found: dict[str, dict[str, torch.Tensor]] = {}
+    modules: dict[str, dict[str, torch.Tensor]] = {}
     for key, values in tensors.items():
         place = _read_key(key)
         if place is None:
             raise UsageError(_why_not_read(path, key, tensors))
-        found.setdefault(place[0], {})[place[1]] = values
-    for module, roles in found.items():
+        modules.setdefault(place[0], {})[place[1]] = values
+    for module, roles in modules.items():
         _check_pair(path, module, roles)
-    if not found:
+    if not modules:
         raise UsageError(f"{path}: holds no tensor, expected a LoRA")
     if known is None:
         rank, alpha = _fold_alphas(
-            path, found, json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
+            path, modules, json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
         )
     else:
         rank, alpha = known
     matrices = {
-        f"{module}.lora_{role}.weight": found[module][role]
-        for module in sorted(found)
+        f"{module}.lora_{role}.weight": modules[module][role]
+        for module in sorted(modules)
         for role in "AB"
     }
     return Matrices(matrices, rank, alpha)
 
 
 def _fold_alphas(
-    path: Path, found: Mapping[str, dict[str, torch.Tensor]], scaling: Mapping[str, Any]
+    path: Path, modules: Mapping[str, dict[str, torch.Tensor]], scaling: Mapping[str, Any]
 ) -> tuple[int, float]:
     """Rank and alpha of most modules; another alpha / rank of a module goes into its lora_B."""
-    alphas = {module: _alpha(module, roles, scaling) for module, roles in found.items()}
-    counts = Counter((len(roles["A"]), alphas[module]) for module, roles in found.items())
+    alphas = {module: _alpha(module, roles, scaling) for module, roles in modules.items()}
+    counts = Counter((len(roles["A"]), alphas[module]) for module, roles in modules.items())
     (rank, alpha), _ = counts.most_common(1)[0]
     if alpha == 0:
         raise UsageError(f"{path}: its alpha is 0, so that it adds nothing; expected its rank")
-    for module, roles in found.items():
-        own = (alphas[module] / len(roles["A"])) / (alpha / rank)
-        if own != 1:
-            roles["B"] = roles["B"] * own
+    for module, roles in modules.items():
+        factor = (alphas[module] / len(roles["A"])) / (alpha / rank)
+        if factor != 1:
+            roles["B"] = roles["B"] * factor
     return rank, alpha
 
 
 def _read_key(key: str) -> tuple[str, str] | None:
     """The module that a key belongs to, and "A", "B" or "alpha"; None if it is no LoRA's key."""
-    ending = next((each for each in ENDINGS if key.endswith(each)), None)
+    ending = next(filter(key.endswith, ENDINGS), None)
     if ending is None:
         return None
     name = key.removesuffix(ending)
@@ -218,7 +218,7 @@ def _why_not_read(path: Path, key: str, tensors: Mapping[str, torch.Tensor]) -> 
     relative = next((RELATIVES[sign] for sign in RELATIVES if sign in key), None)
     if relative:
         return f"{path}: {key} is of {relative}, which is not supported; expected a plain LoRA"
-    if not any(_read_key(each) for each in tensors):
+    if not any(map(_read_key, tensors)):
         return (
             f"{path}: no LoRA keys in it, but {len(tensors)} others such as {key}; expected a LoRA "
             "as diffusers or kohya write it; a whole model is loaded by load_model"
@@ -279,9 +279,9 @@ def _alpha(module: str, roles: Mapping[str, torch.Tensor], scaling: Mapping[str,
     if f"{part}.lora_alpha" not in scaling:
         return float(rank)
     alpha = scaling[f"{part}.lora_alpha"]
-    for pattern, own in (scaling.get(f"{part}.alpha_pattern") or {}).items():
+    for pattern, other in (scaling.get(f"{part}.alpha_pattern") or {}).items():
         # peft reads these as the end of a name, or, after ^, as all of it.
         ending = pattern.removeprefix("^").removeprefix("text_model.")
         if path == ending or path.endswith(f".{ending}") and not pattern.startswith("^"):
-            alpha = own
+            alpha = other
     return float(alpha) * (math.sqrt(rank) if scaling.get(f"{part}.use_rslora") else 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -94,7 +93,7 @@ def _places(
         wanted = f"{path}.weight" if is_lora else path
         # Newer versions of transformers have no "text_model." in the first encoder.
         names = (wanted, wanted.removeprefix("text_model."))
-        name = next((each for each in names if each in known.get(part, ())), None)
+        name = next(filter(known.get(part, {}).__contains__, names), None)
         if name is None:
             strange.append(key)
             continue
@@ -131,18 +130,20 @@ def copy_sharing(module: nn.Module, values: Mapping[str, torch.Tensor]) -> nn.Mo
     The hooks that accelerate leaves in parts that wait in main memory are not copied.
     """
     kept: list[Any] = [*module.parameters(), *module.buffers()]
-    hooked = [each for each in module.modules() if HOOKS[0] in each.__dict__]
-    kept += chain.from_iterable(
-        [each.__dict__[name] for name in HOOKS if name in each.__dict__] for each in hooked
-    )
-    twin = copy.deepcopy(module, {id(each): each for each in kept})
-    for each in twin.modules():
-        if HOOKS[0] in each.__dict__:
-            for name in HOOKS:
-                each.__dict__.pop(name, None)
+    for inner in _hooked(module):
+        kept += [inner.__dict__[name] for name in HOOKS if name in inner.__dict__]
+    twin = copy.deepcopy(module, {id(shared): shared for shared in kept})
+    for inner in _hooked(twin):
+        for name in HOOKS:
+            inner.__dict__.pop(name, None)
     for name, value in values.items():
         path, _, leaf = name.rpartition(".")
         owner = twin.get_submodule(path)
         wanted = getattr(owner, leaf).requires_grad
         setattr(owner, leaf, nn.Parameter(value, requires_grad=wanted))
     return twin
+
+
+def _hooked(module: nn.Module) -> list[nn.Module]:
+    """The modules inside one in which accelerate left hooks."""
+    return [inner for inner in module.modules() if HOOKS[0] in inner.__dict__]

@@ -85,8 +85,8 @@ class Adapter:
                 raise UsageError(f"Adapter.rank: got {self.rank!r}, expected 1 or more for a LoRA")
             where = Path(f"adapter {self.identifier}".strip())
             # Names as files have them: the text encoders' modules are called otherwise in memory.
-            found = find_matrices(where, self.tensors, {}, (self.rank, self.alpha))
-            object.__setattr__(self, "tensors", found.tensors)
+            matrices = find_matrices(where, self.tensors, {}, (self.rank, self.alpha))
+            object.__setattr__(self, "tensors", matrices.tensors)
 
     @property
     def name(self) -> str:
@@ -146,11 +146,11 @@ class Adapter:
         source = Path(path).expanduser()
         tensors, metadata = read_tensors(source)
         if OWN + "format" not in metadata:
-            found = find_matrices(source, tensors, metadata)
-            names = (metadata.get(each) for each in ("modelspec.trigger_phrase", "ss_output_name"))
+            matrices = find_matrices(source, tensors, metadata)
+            names = map(metadata.get, ("modelspec.trigger_phrase", "ss_output_name"))
             identifier = next(filter(None, names), source.stem)
             sample = _read_sample(metadata)
-            whole = (found.tensors, found.rank, found.alpha)
+            whole = (matrices.tensors, matrices.rank, matrices.alpha)
             return cls("lora", *whole, identifier=identifier, sample=sample)
         return cls._open_ours(source, tensors, metadata)
 

@@ -123,11 +123,11 @@ def check_shape(folder: Path) -> None:
     index = read_json(folder / "model_index.json", dict[str, Any])
     for part, classes in PART_CLASSES.items():
         entry = index.get(part)
-        found = entry[-1] if isinstance(entry, list) and entry else entry
-        named_right = found in classes if classes else str(found).endswith("Scheduler")
+        name = entry[-1] if isinstance(entry, list) and entry else entry
+        named_right = name in classes if classes else str(name).endswith("Scheduler")
         if not named_right:
             raise UsageError(
-                f"{folder}: model_index.json has {found} as {part}, expected "
+                f"{folder}: model_index.json has {name} as {part}, expected "
                 f"{' or '.join(classes) or 'a scheduler of diffusers'}: not an SDXL model"
             )
     unet = read_json(folder / "unet" / "config.json", UNetConfig)
@@ -259,11 +259,11 @@ def fetch_file(source: str, name: str, sha256: str) -> Path:
             cached = hf_hub_download(source, name, etag_timeout=HUB_TIMEOUT_S)
         except Exception as problem:  # the hub's client raises a dozen kinds
             raise UsageError(_why_not_fetched(source, None, problem)) from problem
-    found = hashlib.sha256(Path(cached).read_bytes()).hexdigest()
-    if found != sha256:
+    digest = hashlib.sha256(Path(cached).read_bytes()).hexdigest()
+    if digest != sha256:
         raise UsageError(
             f"{source}: {name} has another content than the one that was pinned (SHA-256 "
-            f"{found[:12]}..., expected {sha256[:12]}...); delete {cached} and try again"
+            f"{digest[:12]}..., expected {sha256[:12]}...); delete {cached} and try again"
         )
     return Path(cached)
 

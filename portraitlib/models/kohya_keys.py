@@ -102,10 +102,10 @@ def from_kohya(name: str) -> str | None:
 
 def _unnumbered(path: str) -> str:
     """The diffusers name of a module that sgm numbers, or whose name only has underscores."""
-    found = re.fullmatch(r"(input_blocks|output_blocks|middle_block)_(\d+)_(.+)", path)
-    if found is None:
+    numbered = re.fullmatch(r"(input_blocks|output_blocks|middle_block)_(\d+)_(.+)", path)
+    if numbered is None:
         return _dotted(path)
-    side, number, rest = found[1], int(found[2]), found[3]
+    side, number, rest = numbered[1], int(numbered[2]), numbered[3]
     if side == "middle_block":
         if number == 1:
             return f"mid_block.attentions.0.{_dotted(rest)}"

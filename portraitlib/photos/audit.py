@@ -171,23 +171,23 @@ def is_crowd(points: np.ndarray, encoder: Encoder) -> bool:
 def judge_set(crops: Sequence[Image.Image], faces: Sequence[Face | None]) -> list[str]:
     """What is wrong with the photos as a set, one sentence each; empty if nothing is."""
     count = len(crops)
-    found = []
+    faults = []
     if count < FEW:
-        found.append(
+        faults.append(
             f"{count} {'photo is' if count == 1 else 'photos are'} few: {ENOUGH} to 20 varied ones "
             "teach a face better"
         )
     turns = [face.yaw for face in faces if face]
     if len(turns) >= 3 and max(turns) - min(turns) < TURN_SPREAD:
-        found.append(
+        faults.append(
             "all from one side: the head is turned the same way in each; add photos turned to the "
             "left and to the right"
         )
     if count >= 3 and _background_spread(crops) < BACKGROUND_SPREAD:
-        found.append(
+        faults.append(
             "one background in all: the model may learn it with the face; add other places"
         )
-    return found
+    return faults
 
 
 def _background_spread(crops: Sequence[Image.Image]) -> float:

@@ -31,10 +31,10 @@ def read_captions(
     captions, lacking = {}, []
     for name in names:
         beside = (folder / name).with_suffix(".txt")
-        own = _one_line(beside, LARGEST_BYTES) if beside.is_file() else ""
-        captions[name] = own or listed.get(name, "") or fallback
+        written = _one_line(beside, LARGEST_BYTES) if beside.is_file() else ""
+        captions[name] = written or listed.get(name, "") or fallback
         if not holds(captions[name], identifier):
-            lacking.append(f"{beside.name if own else METADATA} has {captions[name][:60]!r}")
+            lacking.append(f"{beside.name if written else METADATA} has {captions[name][:60]!r}")
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         raise UsageError(

@@ -79,7 +79,7 @@ def square_picture(
     # The last of these gives a square of any picture.
     attempts = ((face, size_px), (face, 1), (None, 1))
     crops = (crop_head(image.size, about, least_px)[0] for about, least_px in attempts)
-    crop = next(found for found in crops if found)
+    crop = next(filter(None, crops))
     notes = []
     if face is None and image.width != image.height:
         notes.append("no face found, so the largest square in the middle was taken")

@@ -47,6 +47,17 @@ class Photo:
     embedding: np.ndarray | None = field(default=None, repr=False, compare=False)
     mask: Image.Image | None = field(default=None, repr=False)
 
+    def saying(
+        self, refusals: Sequence[str] = (), warnings: Sequence[str] = (), notes: Sequence[str] = ()
+    ) -> Photo:
+        """The same photo with more said of it."""
+        return replace(
+            self,
+            refusals=(*self.refusals, *refusals),
+            warnings=(*self.warnings, *warnings),
+            notes=(*self.notes, *notes),
+        )
+
     @property
     def status(self) -> str:
         """ "used", "used with a warning" or "left out"."""
@@ -70,10 +81,11 @@ class Photo:
         return {
             "original_size": (self.original_size[1], self.original_size[0]),
             "crops_coords_top_left": (
-                round(self.crop.top * factor), round(self.crop.left * factor),
+                round(self.crop.top * factor),
+                round(self.crop.left * factor),
             ),
             "target_size": (self.image.height, self.image.width),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, repr=False)

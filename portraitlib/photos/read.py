@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -60,8 +59,8 @@ def read_photos(
     allow_no_face: use photos in which no face is found, cropped in the middle.
     finder: "dlib" (photographs) or "mini" (drawn portraits); None for whichever finds a face.
 
-    `photos.report` says of every file whether it is used, and why not. Raises UsageError if the
-    folder cannot be read, nothing usable is in it, or a caption or a setting does not fit.
+    `photos.report` says what came of every file. Raises UsageError if the folder cannot be read,
+    nothing usable is in it, or a caption or a setting does not fit.
     """
     if str(folder) == UPLOAD and in_colab() and not Path(UPLOAD).is_dir():
         folder = upload_photos(home_folder())
@@ -81,12 +80,11 @@ def read_photos(
             continue
         number = chosen.get(path.name)
         photo = prepare_photo(path.name, image, size_px, notes, number, finder)
+        photo = _allowed(photo) if allow_no_face else photo
         photos.append(_masked(photo, path.with_name(path.stem + MASK)))
     captions = read_captions(home, [photo.name for photo in photos], caption, identifier)
     photos = [replace(photo, caption=captions[photo.name]) for photo in photos]
-    if allow_no_face:
-        photos = [_allowed(photo) for photo in photos]
-    skipped.sort(key=lambda item: item.name)
+    skipped.sort(key=lambda file: file.name)
     return gather(photos, skipped, source=str(folder), identifier=identifier, size_px=size_px)
 
 
@@ -119,22 +117,20 @@ def prepare_photo(
     number: which face, from 1 at the left; None for the largest. The caption is left empty.
     """
     preview = shrunk(image, PREVIEW_PX)
-    found, by = find_faces(image, finder)
-    index, warnings = _choose(name, found, number)
-    face = None if index is None else found[index]
+    faces, by = find_faces(image, finder)
+    index, warnings = _choose(name, faces, number)
+    face = None if index is None else faces[index]
     crop, faults = crop_head(image.size, face, size_px)
     refusals = [] if crop else faults
     warnings += faults if crop else []
     figures: dict[str, float] = {}
-    embedding = None
     if face is None and crop:
         refusals.append(NO_FACE + _turned_hint(preview, finder))
-    elif face:
+    if face is not None:
         figures = audit.measure_quality(image, face)
         refused, warned = audit.judge_quality(figures)
         refusals, warnings = refusals + refused, warnings + warned
-        if by and (encoder := encoder_for(by.made_for)):
-            embedding = encoder.embed([(image, face)])[0]
+    encoder = encoder_for(by.made_for) if by else None
     return Photo(
         name=name,
         caption="",
@@ -142,31 +138,24 @@ def prepare_photo(
         preview=preview,
         original_size=image.size,
         crop=crop,
-        faces=tuple(found),
+        faces=tuple(faces),
         chosen=index,
         finder=by.name if by else None,
-        refusals=tuple(refusals),
-        warnings=tuple(warnings),
-        notes=tuple(notes),
         figures=figures,
-        embedding=embedding,
-    )
+        embedding=encoder.embed([(image, face)])[0] if encoder and face else None,
+    ).saying(refusals, warnings, notes)
 
 
 def _choose(name: str, faces: Sequence[Face], number: int | None) -> tuple[int | None, list[str]]:
     """Which face, from 0, and a warning if that had to be guessed."""
+    if number is not None and number > len(faces):
+        seen = f"expected 1 to {len(faces)}: that many were found"
+        seen = seen if faces else "but no face was found in this photo"
+        raise UsageError(f"faces[{name!r}]: got {number}, {seen}")
     if number is not None:
-        if number > len(faces):
-            raise UsageError(
-                f"faces[{name!r}]: got {number}, expected 1 to {len(faces)}: that many were found"
-                if faces
-                else f"faces[{name!r}]: got {number}, but no face was found in this photo"
-            )
         return number - 1, []
-    if not faces:
-        return None, []
-    largest = max(range(len(faces)), key=lambda index: faces[index].width)
-    if len(faces) == 1:
+    largest = max(range(len(faces)), key=lambda index: faces[index].width, default=None)
+    if largest is None or len(faces) == 1:
         return largest, []
     return largest, [
         f"{len(faces)} faces: the largest was taken, number {largest + 1} from the left; for "
@@ -188,30 +177,25 @@ def _masked(photo: Photo, path: Path) -> Photo:
     """The photo with its mask, cut as the photo was, or a warning why a mask cannot be used."""
     if photo.crop is None or not path.exists():
         return photo
-    fault, mask, share = "", None, 0.0
     try:
         whole = read_photo(path)[0].convert("L")
-    except NotAPhoto as reason:
-        fault = str(reason)
-    else:
         if whole.size != photo.original_size:
             got, wanted = (f"{w}x{h} px" for w, h in (whole.size, photo.original_size))
-            fault = f"got {got}, expected {wanted} as the photo has, upright"
-        else:
-            mask = photo.crop.cut(whole, photo.image.width if photo.image else 1)
-            share = float(np.asarray(mask).mean()) / 255
-            if share < LEAST_MASK:
-                fault = "nearly black within the crop; white is what counts"
-    if fault:
-        return replace(photo, warnings=(*photo.warnings, f"its mask is not used: {fault}"))
-    return replace(photo, mask=mask, notes=(*photo.notes, f"mask: {share:.0%} of the crop counts"))
+            raise NotAPhoto(f"got {got}, expected {wanted} as the photo has, upright")
+        mask = photo.crop.cut(whole, photo.image.width if photo.image else 1)
+        share = float(np.asarray(mask).mean()) / 255
+        if share < LEAST_MASK:
+            raise NotAPhoto("nearly black within the crop; white is what counts")
+    except NotAPhoto as fault:
+        return photo.saying(warnings=[f"its mask is not used: {fault}"])
+    return replace(photo, mask=mask).saying(notes=[f"mask: {share:.0%} of the crop counts"])
 
 
 def _allowed(photo: Photo) -> Photo:
     """A photo without a face, used all the same if it has a crop."""
     if photo.faces or photo.crop is None:
         return photo
-    return replace(photo, refusals=(), warnings=(*photo.warnings, f"{NO_FACE}: cropped the middle"))
+    return replace(photo, refusals=()).saying(warnings=[f"{NO_FACE}: cropped the middle"])
 
 
 # --- all together --------------------------------------------------------------------------------
@@ -241,11 +225,8 @@ def gather(
     return PhotoSet(used, left_out, tuple(skipped), tuple(warnings), source, identifier, size_px)
 
 
-def _refuse(photos: list[Photo], index: int, reason: str) -> None:
-    photos[index] = replace(photos[index], refusals=(*photos[index].refusals, reason))
-
-
 def _without_repetitions(photos: list[Photo]) -> list[Photo]:
+    """The photos, those refused that show almost what another shows."""
     at = [i for i, photo in enumerate(photos) if not photo.refusals and photo.image]
     hashes = [
         {"crop": audit.look_hash(image), "whole": audit.look_hash(photos[i].preview)}
@@ -254,7 +235,8 @@ def _without_repetitions(photos: list[Photo]) -> list[Photo]:
     ]
     repeats = audit.find_duplicates(hashes, [_rank(photos[i]) for i in at])
     for index, same in repeats.items():
-        _refuse(photos, at[index], f"almost the same as {photos[at[same]].name}, which is kept")
+        reason = f"almost the same as {photos[at[same]].name}, which is kept"
+        photos[at[index]] = photos[at[index]].saying([reason])
     return photos
 
 
@@ -265,60 +247,61 @@ def _rank(photo: Photo) -> tuple[int, float]:
 
 
 def _without_strangers(photos: list[Photo]) -> list[Photo]:
+    """The photos, those refused that show somebody else, and doubts said of others."""
     for encoder in default_encoders():
         at, points = _embedded(photos, encoder.made_for)
         strangers, doubtful = audit.find_strangers(points, encoder)
         for index, distance in strangers.items():
-            text = f"somebody else (distance {distance:.2f} to the others, {encoder.far} at most)"
-            _refuse(photos, at[index], text)
+            far = f"distance {distance:.2f} to the others, {encoder.far} at most"
+            photos[at[index]] = photos[at[index]].saying([f"somebody else ({far})"])
         for index, distance in doubtful.items():
-            photo = photos[at[index]]
-            text = f"somebody else? (distance {distance:.2f} to the others, good to {encoder.near})"
-            photos[at[index]] = replace(photo, warnings=(*photo.warnings, text))
+            near = f"distance {distance:.2f} to the others, good to {encoder.near}"
+            photos[at[index]] = photos[at[index]].saying(warnings=[f"somebody else? ({near})"])
     return photos
 
 
 def _embedded(photos: Sequence[Photo], made_for: str) -> tuple[list[int], np.ndarray]:
     """The photos in use of which an encoder for `made_for` has points: indices and points."""
-    rows: list[tuple[int, Any]] = [
-        (i, photo.embedding)
-        for i, photo in enumerate(photos)
-        if photo.embedding is not None
-        and not photo.refusals
-        and photo.finder
-        and FINDERS[photo.finder].made_for == made_for
+    rows = [
+        (index, photo.embedding)
+        for index, photo in enumerate(photos)
+        if photo.embedding is not None and not photo.refusals and _kind(photo) == made_for
     ]
-    return [i for i, _ in rows], np.array([point for _, point in rows])
+    return [index for index, _ in rows], np.array([point for _, point in rows])
+
+
+def _kind(photo: Photo) -> str:
+    """What whoever found its face was made for; "" if nobody found one."""
+    return FINDERS[photo.finder].made_for if photo.finder else ""
 
 
 def _who_warnings(used: Sequence[Photo]) -> list[str]:
     """Doubts about who is on the photos that concern the set."""
-    names: dict[str, list[str]] = {}
-    for photo in used:
-        if photo.finder:
-            names.setdefault(FINDERS[photo.finder].made_for, []).append(photo.name)
-    found = []
-    if len(names) > 1:
-        odd = min(names, key=lambda kind: len(names[kind]))
-        found.append(
-            f"{' and '.join(sorted(names))} are mixed: {', '.join(names[odd][:3])} "
-            f"{'is' if len(names[odd]) == 1 else 'are'} of the {odd}"
+    kinds = sorted({_kind(photo) for photo in used} - {""})
+    doubts = []
+    if len(kinds) > 1:
+        names = {kind: [photo.name for photo in used if _kind(photo) == kind] for kind in kinds}
+        odd = min(kinds, key=lambda kind: len(names[kind]))
+        are = "is" if len(names[odd]) == 1 else "are"
+        doubts.append(
+            f"{' and '.join(kinds)} are mixed: {', '.join(names[odd][:3])} {are} of the {odd}"
         )
     for encoder in default_encoders():
         if audit.is_crowd(_embedded(used, encoder.made_for)[1], encoder):
-            found.append(
+            doubts.append(
                 "several people: none is in more than half of the photos; keep one person's, or "
                 "choose the faces"
             )
-    for kind in sorted(names):
-        if encoder_for(kind) is None and len(used) > 1:
-            found.append(f"not checked whether all show one person: no encoder for {kind} yet")
-    return found
+    return doubts + [
+        f"not checked whether all show one person: no encoder for {kind} yet"
+        for kind in kinds
+        if encoder_for(kind) is None and len(used) > 1
+    ]
 
 
 def _nothing_left(source: str, left_out: Sequence[Photo], skipped: Sequence[Skipped]) -> str:
     reasons = [f"{photo.name}: {photo.refusals[0]}" for photo in left_out]
-    reasons += [str(item) for item in skipped]
+    reasons += [str(file) for file in skipped]
     if not reasons:
         return f"{source}: the folder is empty, expected photos of one person; put some in"
     more = f"; and {len(reasons) - 6} more" if len(reasons) > 6 else ""

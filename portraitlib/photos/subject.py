@@ -6,8 +6,6 @@ that is found in them to the audit. They come with the library; `recipes/first_m
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,15 +38,6 @@ def subject_photos(
     which = "held out" if held_out else "drawn"
     source = f"{identifier} ({which}, seed {seed})"
     return gather(photos, source=source, identifier=identifier, size_px=size_px)
-
-
-def write_subject(folder: str | os.PathLike[str], held_out: bool = False) -> Path:
-    """Write the subject's shots as PNG files, a folder for `read_photos`; return the folder."""
-    home = Path(folder).expanduser()
-    home.mkdir(parents=True, exist_ok=True)
-    for path in shot_files(held_out):
-        shutil.copyfile(path, home / path.name)
-    return home
 
 
 def subject_portrait(

@@ -14,7 +14,7 @@ from portraitlib.generate.calls import TOGETHER, Together
 from portraitlib.generate.conditions import Condition, canny
 from portraitlib.generate.control import control_to_image
 from portraitlib.generate.images import OnStep, fill_defaults, image_to_image, text_to_image
-from portraitlib.generate.previews import OnPreview
+from portraitlib.generate.latents import OnPreview
 from portraitlib.measuring.measure import measure
 from portraitlib.measuring.result import Measurement
 from portraitlib.measuring.sweep import SweepTable, sweep

@@ -20,7 +20,7 @@ from portraitlib.photos.pictures import open_picture
 from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
-from portraitlib.studio.fields import Setting, make_setting, shown
+from portraitlib.studio.fields import SHOWN, Setting, make_setting, shown
 from portraitlib.studio.look import reader_present, style, text_of, without_reader
 from portraitlib.studio.uploads import FilePlace, put_picture
 
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 96
 # What has a control, in the order of the screen, where the function knows it.
-EXPLORED = (
-    *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "strength"),
-    *("scale", "start", "end", "low_threshold", "high_threshold", "seed", "num_images"),
-)
+EXPLORED = [name for name, how in SHOWN.items() if how.explored]
 
 
 def explore(
@@ -67,15 +64,11 @@ def explore(
     upload, uploaded = _upload_row(arguments, said)
     picture = widgets.Image(layout=widgets.Layout(display="none"))
 
-    def on_step(step: int, total: int) -> None:
-        progress.max, progress.value = total, step
-
     def make(_: Any) -> None:
         button.disabled, said.value = True, ""
         try:
             chosen = {name: control.read() for name, control in controls.items()} | uploaded
-            changed = with_settings(arguments, chosen)
-            portraits = function(**changed | ({"on_step": on_step} if "on_step" in changed else {}))
+            portraits = _call(function, with_settings(arguments, chosen), progress)
         except Exception as problem:  # the reader sees one line and may try again
             said.value = f"<b>{html.escape(str(problem) or type(problem).__name__)}</b>"
         else:
@@ -88,11 +81,11 @@ def explore(
             button.disabled, progress.value = False, 0
 
     button.on_click(make)
-    row = widgets.HBox([button, progress])
-    boxes = [control.box for control in controls.values()]
-    box = widgets.VBox([widgets.HTML(style()), *upload, *boxes, row, said, picture])
-    box.add_class("pl-studio")
-    box.add_class("pl-explore")
+    rows = [*upload, *(control.box for control in controls.values())]
+    rows += [widgets.HBox([button, progress]), said, picture]
+    box = widgets.VBox([widgets.HTML(style()), *rows])
+    for name in ("pl-studio", "pl-explore"):
+        box.add_class(name)
     return box
 
 
@@ -163,6 +156,18 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
         put_picture(thumbnail, open_picture(arguments["image"]), THUMBNAIL_PX)
     place = FilePlace("or drop it here", take, "Another picture")
     return [widgets.HBox([place, thumbnail])], uploaded
+
+
+def _call(
+    function: Callable[..., list[Portrait]], arguments: dict[str, Any], progress: Any
+) -> list[Portrait]:
+    """What the function makes; the bar shows its steps, if it tells of them."""
+
+    def on_step(step: int, total: int) -> None:
+        progress.max, progress.value = total, step
+
+    watch = {"on_step": on_step} if "on_step" in arguments else {}
+    return function(**{**arguments, **watch})
 
 
 def _control(arguments: dict[str, Any], model: Any, name: str) -> Setting:

@@ -31,6 +31,7 @@ class Shown:
     lines: int = 1
     empty: str = "none"
     group: str = ""
+    explored: bool = False
 
 
 SHOWN = check_record("fields.toml", tomllib.loads(text_of("fields.toml")), dict[str, Shown])

@@ -17,7 +17,7 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from portraitlib.generate.previews import Preview
+from portraitlib.generate.latents import Preview
 from portraitlib.settings import UsageError
 from portraitlib.studio.draw import Callbacks
 from portraitlib.studio.gallery import Entry, download_link, encoded, recipe_html

@@ -66,9 +66,9 @@ def detect(image: Image.Image) -> np.ndarray:
     network = _network(YUNET)
     network.setInputSize(size)
     _, rows = network.detect(_bgr(image.resize(size)))
-    found = np.zeros((0, 15), np.float32) if rows is None else np.array(rows)
-    found[:, :14] *= factor
-    return found
+    faces = np.zeros((0, 15), np.float32) if rows is None else np.array(rows)
+    faces[:, :14] *= factor
+    return faces
 
 
 def embed(pairs: Sequence[tuple[Image.Image, np.ndarray]]) -> np.ndarray:
@@ -119,8 +119,8 @@ def _embedded_strangers() -> np.ndarray:
         for top in range(0, sheet.height, side)
         for left in range(0, sheet.width, side)
     ]
-    found = [(tile, detect(tile)) for tile in tiles]
-    points = embed([(tile, rows[rows[:, 14].argmax()]) for tile, rows in found if len(rows)])
+    seen = [(tile, detect(tile)) for tile in tiles]
+    points = embed([(tile, rows[rows[:, 14].argmax()]) for tile, rows in seen if len(rows)])
     points.flags.writeable = False  # one array for all who ask
     return points
 
