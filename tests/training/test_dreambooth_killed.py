@@ -95,7 +95,7 @@ from portraitlib.training import step as training_step
 settings = pl.DreamBooth(max_train_steps=3, train_batch_size=2, layers="attention", rank=4)
 held = replace(settings, class_prompt="portrait of a man")
 rank, several = int(os.environ.get("RANK", 0)), "WORLD_SIZE" in os.environ
-seen, accumulate = [], training_step._accumulate
+seen, accumulate, interrupted = [], training_step._accumulate, []
 
 def note(trainer, batch):
     # Ctrl-C reaches one of them alone: they stop at one step, where they read the loss.
@@ -104,6 +104,9 @@ def note(trainer, batch):
     columns = (batch.times, batch.latents, batch.noise, batch.texts, batch.of_class, batch.weights)
     rows = zip(*columns, strict=True)
     seen.append([[float(value.double().sum()) for value in row] for row in rows])
+    # Ctrl-C reaches one of them alone: they stop at one step, where they read the loss.
+    if several and rank == 1 and not interrupted and trainer.settings.max_train_steps == 1000:
+        interrupted.append(os.kill(os.getpid(), signal.SIGINT))
     return accumulate(trainer, batch)
 
 training_step._accumulate = note
