@@ -109,6 +109,16 @@ def _plain_number(value: Any, whole: bool) -> int | float | None:
     return int(number) if whole else number
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it, on one line and not too long.
+
+    >>> shown("a" * 99)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def nearest(name: Any, known: Iterable[str]) -> str:
     """A hint for a name that is none of these: those that come near, else all of them.
 

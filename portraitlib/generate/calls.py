@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from portraitlib.portrait import Portrait
-from portraitlib.settings import Control, Sampling, UsageError, nearest
+from portraitlib.settings import Control, Sampling, UsageError, nearest, shown
 
 # What diffusers calls a setting -> its name here.
 DIFFUSERS_NAMES = {
@@ -137,11 +137,6 @@ def check_name(name: str, known: tuple[str, ...]) -> None:
         here = DIFFUSERS_NAMES.get(name)
         hint = f"did you mean {here}?" if here in known else nearest(name, known)
         raise UsageError(f"unknown setting {name!r}: {hint}")
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def same(one: Any, other: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.generate.calls import TOGETHER, Together, Variants, shown
+from portraitlib.generate.calls import TOGETHER, Together, Variants
 from portraitlib.generate.conditions import KINDS, Condition, mostly_black, ready_edges
 from portraitlib.generate.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.generate.denoise import (
@@ -45,7 +45,7 @@ from portraitlib.generate.latents import (
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture
 from portraitlib.portrait import Portrait
-from portraitlib.settings import Control, Sampling, UsageError
+from portraitlib.settings import Control, Sampling, UsageError, shown
 
 AnyCondition = Condition | Image.Image | np.ndarray
 AnyControlNet = str | Path | None

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 
 from portraitlib.device import device_name, is_out_of_memory, seeded_generators, seeded_noise
-from portraitlib.generate.calls import TOGETHER, Together, shown
+from portraitlib.generate.calls import TOGETHER, Together
 from portraitlib.generate.latents import OnPreview, Previewer, add_noise, encode_picture
 from portraitlib.generate.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture, picture_hash, ready_picture_once
 from portraitlib.places import installed_version
 from portraitlib.portrait import Portrait
-from portraitlib.settings import RANGES, Sampling, UsageError, check_number, is_text
+from portraitlib.settings import RANGES, Sampling, UsageError, check_number, is_text, shown
 
 BATCH_IMAGES = 16
 BATCH_PX = 2 * 1024**2  # two pictures of SDXL's size

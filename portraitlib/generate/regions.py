@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from portraitlib.generate.calls import shown
 from portraitlib.photos.pictures import Picture, open_picture
-from portraitlib.settings import Range, UsageError, check_number
+from portraitlib.settings import Range, UsageError, check_number, shown
 
 RADIUS = Range(0.01, 1.0, "of the shorter side", example=0.15, whole=False)
 GROW = Range(0.0, 0.5, "of the shorter side", example=0.03, whole=False)

@@ -17,11 +17,10 @@ from portraitlib.generate.calls import (
     check_name,
     same,
     setting_names,
-    shown,
     with_settings,
 )
 from portraitlib.portrait import Portrait
-from portraitlib.settings import RANGES, Sampling, UsageError, check_number
+from portraitlib.settings import RANGES, Sampling, UsageError, check_number, shown
 
 Arguments = Mapping[str, Any]
 # What one call draws: rows of cells, by their numbers. A row are variants that share steps, such as

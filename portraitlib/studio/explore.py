@@ -44,10 +44,9 @@ def explore(
     """Return sliders for the settings of `function(model, *inputs, **settings)`, and a button.
 
     The controls start at the values given, or at the defaults of the model's preset; a function
-    with an `image` also gets a button to upload another. Nothing is generated until the button is
-    pressed; then the pictures appear below it, and are appended to `made` if that is a list. A
-    notebook that runs without a reader (papermill, nbconvert) gets a line of text instead, so that
-    no widget state is stored in it: put a figure beside it.
+    with an `image` also gets a button to upload another. Once the button is pressed the pictures
+    appear below it, and are appended to `made` if that is a list. A notebook that runs without a
+    reader (papermill, nbconvert) gets a line of text instead: put a figure beside it.
 
     Raises `UsageError` if the function cannot be called with what was given.
 

@@ -17,11 +17,10 @@ import ipywidgets as widgets
 import jinja2
 from PIL import Image
 
-from portraitlib.generate.calls import shown
 from portraitlib.measuring.result import Measurement
 from portraitlib.measuring.sweep import SweepTable
 from portraitlib.portrait import Portrait, parameters_text, write_whole
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, shown
 from portraitlib.studio.fields import label_of, plain_number, set_tooltip
 from portraitlib.studio.look import text_of
 
@@ -161,20 +160,17 @@ def sheet_html(table: SweepTable, scores: Measurement | None) -> str:
     cells = {}
     for row in table.rows:
         place = tuple(repr(row.settings[name]) for name in table.varied)
-        shots = [(portrait, next(measured, {})) for portrait in row.portraits]
         pictures = [
-            (_address(portrait), portrait.recipe.get("seed", ""), _scores(found))
-            for portrait, found in shots
+            (_address(portrait), portrait.recipe.get("seed", ""), _scores(next(measured, {})))
+            for portrait in row.portraits
         ]
         cells[place] = {"error": row.error, "pictures": pictures}
     columns = table.values(across)
-    rows = [
-        (
-            _label(down[0], value) if down else "",
-            [cells[(*([repr(value)] if down else []), repr(other))] for other in columns],
-        )
-        for value in (table.values(down[0]) if down else [None])
-    ]
+    rows = []
+    for value in table.values(down[0]) if down else [None]:
+        before = (repr(value),) if down else ()
+        head = _label(down[0], value) if down else ""
+        rows.append((head, [cells[(*before, repr(other))] for other in columns]))
     heads = [_label(across, value) for value in columns]
     return _page("sheet.html").render(heads=heads, rows=rows, down=bool(down))
 
@@ -189,11 +185,12 @@ def _label(name: str, value: Any) -> str:
     return f"{label_of(name)} {plain_number(value)}"
 
 
-def _scores(found: Mapping[str, Any]) -> list[str]:
+def _scores(row: Mapping[str, Any]) -> list[str]:
+    """What was measured of a picture, in words."""
     return [
-        f"{label} {'no face' if found[name] is None else form.format(found[name])}"
+        f"{label} {'no face' if row[name] is None else form.format(row[name])}"
         for name, (label, form) in SCORES.items()
-        if name in found
+        if name in row
     ]
 
 

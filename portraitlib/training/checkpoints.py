@@ -23,10 +23,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from portraitlib.generate.calls import shown
 from portraitlib.places import hold_lock
 from portraitlib.portrait import read_json, write_json
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, shown
 
 KEEP = 3  # of the newest saves
 FORM = 2  # of run.json; a greater one was written by a later portraitlib
