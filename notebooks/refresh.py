@@ -62,14 +62,19 @@ def repository_address(project: Path) -> str:
     return address
 
 
-def notebook_badge(address: str, notebook: str) -> str:
-    """The link that opens a notebook in Colab, in Markdown."""
+def colab_link(address: str, notebook: str) -> str:
+    """Where a notebook opens in Colab."""
     owner_and_name = address.removeprefix("https://github.com/")
     return (
-        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/"
-        f"{notebook}.ipynb)"
+        f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/"
+        f"{notebook}.ipynb"
     )
+
+
+def notebook_badge(address: str, notebook: str) -> str:
+    """The badge that opens a notebook in Colab, in Markdown."""
+    picture = "https://colab.research.google.com/assets/colab-badge.svg"
+    return f"[![Open in Colab]({picture})]({colab_link(address, notebook)})"
 
 
 def with_address(text: str, address: str) -> str:

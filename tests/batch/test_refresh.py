@@ -12,6 +12,7 @@ from notebooks import refresh
 from notebooks.refresh import (
     carry_address,
     carry_ledger,
+    colab_link,
     notebook_badge,
     repository_address,
     stored_ledger,
@@ -38,7 +39,7 @@ def test_the_readme_has_a_badge_for_every_notebook():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_address(text, ADDRESS) == text
     for path in NOTEBOOKS:
-        assert notebook_badge(ADDRESS, path.stem) in text, path.stem
+        assert f"[![Open in Colab][colab]]({colab_link(ADDRESS, path.stem)})" in text, path.stem
 
 
 def test_a_fork_changes_one_line(tmp_path):
