@@ -54,7 +54,7 @@ class History:
     seconds: float = 0.0
     spent_s: dict[str, float] = field(default_factory=dict)
     peak_memory_gb: float | None = None
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
 
     def add_losses(self, losses: Sequence[float]) -> None:
@@ -62,7 +62,7 @@ class History:
         for value in losses:
             self.loss = value if self.loss is None else self.loss + SMOOTH * (value - self.loss)
         self.step += len(losses)
-        self.curve.append((self.step, round(self.loss or 0.0, 6)))
+        self.curve.append([self.step, round(self.loss or 0.0, 6)])
 
     def spend(self, cost: Cost, earlier_s: float) -> None:
         """Note what this run has cost, on a device that runs before it used for `earlier_s`."""
