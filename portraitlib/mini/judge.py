@@ -55,7 +55,8 @@ PERSON_NUMBERS = (
 # --- The network ---------------------------------------------------------------------------------
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Of 3 by 3 cells, normed and bent; `stride` 2 halves the sides."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
         nn.BatchNorm2d(outputs),
@@ -68,7 +69,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = _conv(width, width), _conv(width, width)
+        self.first, self.second = convolution(width, width), convolution(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.second(self.first(x))
@@ -81,10 +82,10 @@ class Judge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         a, b, c, d = WIDTHS
-        self.stem = _conv(12, a)  # sees 2x2 pixels as one cell of twelve numbers
-        self.fine = _conv(a, b, 2)
-        self.middle = nn.Sequential(_conv(b, c, 2), Residual(c))
-        self.coarse = nn.Sequential(_conv(c, d, 2), Residual(d))
+        self.stem = convolution(12, a)  # sees 2x2 pixels as one cell of twelve numbers
+        self.fine = convolution(a, b, 2)
+        self.middle = nn.Sequential(convolution(b, c, 2), Residual(c))
+        self.coarse = nn.Sequential(convolution(c, d, 2), Residual(d))
         self.marks = nn.Conv2d(c, 32, 1)  # small things, wherever they are
         self.places = nn.Conv2d(d, 32, 1)  # everything, where it is
         self.trunk = nn.Sequential(
@@ -95,7 +96,7 @@ class Judge(nn.Module):
         self.up = nn.ModuleList([nn.Conv2d(d, 32, 1), nn.Conv2d(c, 32, 1), nn.Conv2d(b, 32, 1)])
         last = nn.Conv2d(32, len(LANDMARKS), 1)
         nn.init.constant_(last.get_parameter("bias"), -4.0)  # almost every cell is empty
-        self.maps = nn.Sequential(_conv(32, 32), last)
+        self.maps = nn.Sequential(convolution(32, 32), last)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         fine = self.fine(self.stem(F.pixel_unshuffle(images, 2)))

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from portraitlib.mini.judge import PERSON_NUMBERS
+from portraitlib.mini.judge import PERSON_NUMBERS, Residual, convolution
 from portraitlib.places import PACKAGE
 
 WEIGHTS = PACKAGE / "mini" / "weights_likeness"
@@ -50,14 +50,6 @@ def align(images: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.SiLU(inplace=True),
-    )
-
-
 class LikenessEncoder(nn.Module):
     """(batch, 3, 64, 64) aligned faces in -1..1 to (batch, 64) of length 1.
 
@@ -69,7 +61,7 @@ class LikenessEncoder(nn.Module):
         super().__init__()
         a, b, c = WIDTHS
         self.body = nn.Sequential(
-            _conv(12, a), _conv(a, b, 2), _Residual(b), _conv(b, c, 2), _Residual(c)
+            convolution(12, a), convolution(a, b, 2), Residual(b), convolution(b, c, 2), Residual(c)
         )
         self.places = nn.Conv2d(c, 24, 1)
         self.trunk = nn.Sequential(
@@ -84,15 +76,6 @@ class LikenessEncoder(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         return F.normalize(self.point(self.features(faces)), dim=1)
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = _conv(width, width), _conv(width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.second(self.first(x))
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
