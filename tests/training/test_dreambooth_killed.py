@@ -98,9 +98,6 @@ rank, several = int(os.environ.get("RANK", 0)), "WORLD_SIZE" in os.environ
 seen, accumulate, interrupted = [], training_step._accumulate, []
 
 def note(trainer, batch):
-    # Ctrl-C reaches one of them alone: they stop at one step, where they read the loss.
-    if trainer.settings.max_train_steps == 1000 and rank == 1 and not seen:
-        os.kill(os.getpid(), signal.SIGINT)
     columns = (batch.times, batch.latents, batch.noise, batch.texts, batch.of_class, batch.weights)
     rows = zip(*columns, strict=True)
     seen.append([[float(value.double().sum()) for value in row] for row in rows])
