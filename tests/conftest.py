@@ -41,6 +41,14 @@ pl.save_results(output_dir, {"Squares": portraits}, {"number (of things)": 3.5 *
 """
 
 
+@pytest.fixture(autouse=True)
+def small_numbers() -> Iterator[None]:
+    """Trainings have the processor flush numbers near nothing to zero; no other test wants that."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def mini():
     """The embedded model, loaded once."""
