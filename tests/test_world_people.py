@@ -30,8 +30,14 @@ def moved(**words: str) -> dict[str, np.ndarray]:
     return dict(zip(AT, aged(POINTS, AT, Look(**words)), strict=True))
 
 
-def test_adults_stay_as_they_are():
-    assert not np.abs(aged(POINTS, AT, Look(who="man", age="adult"))).any()
+@pytest.mark.parametrize("who", ["man", "woman"])
+def test_adults_begin_what_the_old_have_further(who):
+    d, old = moved(who=who, age="adult"), moved(who=who, age="old")
+    for side in ("left", "right"):
+        assert old[f"mouth_{side}"][1] < d[f"mouth_{side}"][1] < 0
+        assert old[f"cheek_{side}"][2] < d[f"cheek_{side}"][2] < 0
+        assert old[f"brow_{side}"][1] < d[f"brow_{side}"][1] < 0
+    assert np.abs([d["nose"], d["chin"]]).max() < 1e-4  # bones stay
 
 
 @pytest.mark.parametrize("who", ["boy", "girl"])
