@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path)
     averaged(tmp_path / "halves", other)
     same = zip(one.parameters(), other.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
+
+
+def test_a_training_hands_back_the_signals_that_stop_it(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    learn(tmp_path, 1)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_a_state_that_was_cut_short_is_not_read(tmp_path: Path) -> None:

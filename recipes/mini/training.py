@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,38 +227,39 @@ def train(
     note = load_state(run.folder, module, average, optimizer)
     log = Log(run.folder.name, note.get("step", 0), note.get("samples", 0), note.get("curve", []))
     log.say_s = run.say_s
-    stop = _stop_on_signal()
     began = time.monotonic()
     saved = drawn = began
     until = began + 60 * run.minutes
-    while time.monotonic() < until and log.step < run.steps and not stop:
-        for group in optimizer.param_groups:
-            scale = group.get("rate_scale", 1.0)
-            group["lr"] = scale * run.rate_at(log.step, time.monotonic() - began)
-        with torch.autocast(run.device, torch.bfloat16, enabled=run.bfloat16):
-            loss, samples, figures = losses(log.step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        log(samples, {**figures, "norm": norm})
-        now = time.monotonic()
-        if now - saved > SAVE_S:
-            saved = now
-            save_state(run.folder, module, average, optimizer, log.note())
-        if on_sheet and now - drawn > SHEET_S:
-            drawn = now
-            with average.in_place():
-                on_sheet(log.step)
-    save_state(run.folder, module, average, optimizer, log.note())
+    with _noted_signals() as stop:
+        while time.monotonic() < until and log.step < run.steps and not stop:
+            for group in optimizer.param_groups:
+                scale = group.get("rate_scale", 1.0)
+                group["lr"] = scale * run.rate_at(log.step, time.monotonic() - began)
+            with torch.autocast(run.device, torch.bfloat16, enabled=run.bfloat16):
+                loss, samples, figures = losses(log.step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            average.update()
+            log(samples, {**figures, "norm": norm})
+            now = time.monotonic()
+            if now - saved > SAVE_S:
+                saved = now
+                save_state(run.folder, module, average, optimizer, log.note())
+            if on_sheet and now - drawn > SHEET_S:
+                drawn = now
+                with average.in_place():
+                    on_sheet(log.step)
+        save_state(run.folder, module, average, optimizer, log.note())
     if on_sheet:
         with average.in_place():
             on_sheet(log.step)
 
 
-def _stop_on_signal() -> list[int]:
-    """A list that is empty until the process is asked to end."""
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """A list that is empty until the process is asked to end; a second time breaks off."""
     asked: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
@@ -266,9 +267,12 @@ def _stop_on_signal() -> list[int]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return asked
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass
