@@ -4,8 +4,8 @@
 
 Two things that stand in one place are carried to others on the way.
 
-The address, from which badges and install cells derive, stands in `pyproject.toml` under
-`[project.urls]`. Whoever forks the project changes it there and runs `make notebooks`, which
+The address and the version, from which badges and install cells derive, stand in `pyproject.toml`.
+Whoever forks the project changes it there and runs `make notebooks`, which
 carries it into the notebooks and the README. The ledger of the post's claims is made by the
 scoreboard, and carried from its stored outputs into the README.
 """
@@ -39,11 +39,13 @@ from portraitlib.portrait import write_whole
 from portraitlib.settings import UsageError, nearest
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+ON_A_GPU = {"accelerator": "GPU", "colab": {"gpuType": "T4"}}  # what Colab opens a notebook on
 STAMP = "portraitlib"  # the key of a notebook's metadata that says where its outputs come from
 
 # Where the address stands in a text; in Colab's links its owner and name alone.
 IN_COLAB = re.compile(r"(?<=colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+(?=/blob/)")
-TO_GIT = re.compile(r"(?<=git\+)https://[\w./-]+?(?=[\"'\s@#\\]|$)|(?<=git clone )https://[\w./-]+")
+CLONED = re.compile(r"(?<=git clone )https://[\w./-]+")
+INSTALLED = re.compile(r"(?<=git\+)https://[\w./-]+(@v[\w.]+)?")
 
 
 def repository_address(project: Path) -> str:
@@ -77,10 +79,16 @@ def notebook_badge(address: str, notebook: str) -> str:
     return f"[![Open in Colab]({picture})]({colab_link(address, notebook)})"
 
 
-def with_address(text: str, address: str) -> str:
-    """A text whose Colab links and pip or git addresses point to the repository."""
+def released_version(project: Path) -> str:
+    """The version that a checkout's `pyproject.toml` names, such as "0.2.0"."""
+    text = (project / "pyproject.toml").read_text(encoding="utf-8")
+    return str(tomllib.loads(text)["project"]["version"])
+
+
+def with_address(text: str, address: str, version: str) -> str:
+    """A text whose Colab links and git addresses point to the repository, pip's to a release."""
     text = IN_COLAB.sub(address.removeprefix("https://github.com/"), text)
-    return TO_GIT.sub(address, text)
+    return INSTALLED.sub(f"{address}@v{version}", CLONED.sub(address, text))
 
 
 def carry_address(project: Path) -> list[Path]:
@@ -90,11 +98,11 @@ def carry_address(project: Path) -> list[Path]:
     """
     if not (project / "pyproject.toml").is_file():
         return []
-    address = repository_address(project)
+    address, version = repository_address(project), released_version(project)
     changed = []
     for path in [project / "README.md", *sorted((project / "notebooks").glob("*.ipynb"))]:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        after = with_address(before, address)
+        after = with_address(before, address, version)
         if after != before:
             write_whole(path, after.encode("utf-8"))
             changed.append(path)
@@ -202,6 +210,7 @@ def clean_notebook(notebook: Any, store: Path) -> None:
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
+        **ON_A_GPU,
     }
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")

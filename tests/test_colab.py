@@ -20,7 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import portraitlib as pl
-from notebooks.refresh import repository_address
+from notebooks.refresh import released_version, repository_address
 from portraitlib import places
 from portraitlib.measuring.scoreboard import read_scores, write_scores
 from portraitlib.training.checkpoints import list_checkpoints
@@ -241,7 +241,7 @@ def test_outside_colab_the_first_cell_does_nothing(tmp_path):
 
 
 def test_in_colab_the_first_cell_adds_portraitlib_and_keeps_torch(tmp_path):
-    wanted = repository_address(ROOT)
+    wanted = f"{repository_address(ROOT)}@v{released_version(ROOT)}"
     for name, told in run_first_cells(tmp_path, in_colab=True).items():
         # A shell runs the line, to which # begins a comment.
         install, uninstall = [shlex.split(line, comments=True) for line in told["pip"]]

@@ -159,6 +159,12 @@ def test_outputs_belong_to_the_code_beside_them(name):
 
 
 @each_notebook
+def test_colab_opens_it_on_a_gpu(name):
+    said = {key: read(name).metadata.get(key) for key in refresh.ON_A_GPU}
+    assert said == {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
+
+
+@each_notebook
 def test_outputs_are_those_of_the_embedded_model(name):
     assert any("mini on cpu" in text for text in outputs_text(name))
 

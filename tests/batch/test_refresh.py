@@ -14,6 +14,7 @@ from notebooks.refresh import (
     carry_ledger,
     colab_link,
     notebook_badge,
+    released_version,
     repository_address,
     stored_ledger,
     with_address,
@@ -24,7 +25,7 @@ from portraitlib.settings import UsageError
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-ADDRESS = repository_address(ROOT)
+ADDRESS, VERSION = repository_address(ROOT), released_version(ROOT)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -32,12 +33,12 @@ def test_a_notebook_has_the_badge_and_installs_from_the_address(path):
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
     assert sum(notebook_badge(ADDRESS, path.stem) in cell for cell in cells) == 1
     (install,) = [cell for cell in cells if "pip install" in cell]
-    assert f'git+{ADDRESS}"' in install
+    assert f'git+{ADDRESS}@v{VERSION}"' in install
 
 
 def test_the_readme_has_a_badge_for_every_notebook():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_address(text, ADDRESS) == text
+    assert with_address(text, ADDRESS, VERSION) == text
     for path in NOTEBOOKS:
         assert f"[![Open in Colab][colab]]({colab_link(ADDRESS, path.stem)})" in text, path.stem
 
@@ -54,9 +55,8 @@ def test_a_fork_changes_one_line(tmp_path):
     for path in changed:
         after = path.read_text(encoding="utf-8")
         assert ADDRESS.removeprefix("https://") not in after
-        assert with_address(after, ADDRESS) == (ROOT / path.relative_to(tmp_path)).read_text(
-            encoding="utf-8"
-        ), "nothing else is touched"
+        before = (ROOT / path.relative_to(tmp_path)).read_text(encoding="utf-8")
+        assert with_address(after, ADDRESS, VERSION) == before, "nothing else is touched"
 
 
 @pytest.mark.parametrize("url", ["", 'Repository = "https://example.org/x/y"'])
