@@ -17,7 +17,7 @@ import torch
 
 from portraitlib.device import pick_device
 from portraitlib.models import files
-from portraitlib.models.load import load_part, quiet_loading
+from portraitlib.models.parts import load_part, quiet_loading
 
 # The mean and spread of ImageNet's colours, which all of these models were trained on.
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from portraitlib.models import files
-from portraitlib.models.load import Model, load_part, quiet_loading
+from portraitlib.models.load import Model
+from portraitlib.models.parts import load_part, quiet_loading
 from portraitlib.models.presets import HUB_ID, PRESETS
 from portraitlib.portrait import read_json
 from portraitlib.settings import UsageError

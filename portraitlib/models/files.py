@@ -1,7 +1,7 @@
 """Where a model's files are, and whether they can be loaded: known before anything slow happens.
 
-A model is a folder as diffusers writes it, one subfolder a part. A hub id becomes such a folder
-in the hub's cache. Knows no torch.
+A model is a folder as diffusers writes it, one subfolder a part, or a single safetensors file as
+other programs have it. A hub id becomes such a folder in the hub's cache. Knows no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from portraitlib.places import PACKAGE
 from portraitlib.portrait import read_json
 from portraitlib.settings import UsageError
 
@@ -39,6 +40,29 @@ PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # Taken where there is one: half the download, and the same weights on every device.
 VARIANT = "fp16"
 HUB_TIMEOUT_S = 10.0
+# What a single file does not say: SDXL's configs, scheduler and words (CLIP's, by OpenAI, MIT).
+SDXL_CONFIGS = PACKAGE / "models" / "sdxl"
+
+# A single file of SDXL by the beginnings of its tensors' names.
+SINGLE_FILE_PARTS = {
+    "unet": "model.diffusion_model.",
+    "vae": "first_stage_model.",
+    "text_encoder": "conditioner.embedders.0.transformer.",
+    "text_encoder_2": "conditioner.embedders.1.model.",
+}
+# What else is around in single files, by names that no SDXL model has; the first that fits.
+SINGLE_FILE_OTHERS = {
+    r"lora_|.*\.lora_|.*\.(hada|lokr)_": "a LoRA, which Adapter.open reads, to be put on a model",
+    r"(control_model|controlnet)": "a ControlNet",
+    r"(model\.diffusion_model\.)?double_blocks\.": "a FLUX model",
+    r"(model\.diffusion_model\.)?joint_blocks\.": "a Stable Diffusion 3 model",
+    r"cond_stage_model\.transformer\.": "a Stable Diffusion 1 model",
+    r"cond_stage_model\.model\.": "a Stable Diffusion 2 model",
+    r"conditioner\.embedders\.0\.model\.": "SDXL's refiner",
+    r"(edm_|v_pred$)": "an SDXL model that predicts something else than the noise",
+    r"(down_blocks|up_blocks|decoder|text_model)\.": "one part of a model",
+}
+FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 class UNetConfig(TypedDict, total=False):
@@ -109,7 +133,7 @@ def check_listing(where: str, names: Iterable[str]) -> None:
     if pickles:
         reason = f"{pickles[0]} is a pickle, which can run code when it is loaded"
     elif single:
-        reason = f"{single[0]} is a model in a single file"
+        reason = f"{single[0]} is a single file: name it, not its folder, if it is a whole model"
     else:
         reason = "model_index.json is missing"
     raise UsageError(
@@ -127,8 +151,8 @@ def check_shape(folder: Path) -> None:
         named_right = name in classes if classes else str(name).endswith("Scheduler")
         if not named_right:
             raise UsageError(
-                f"{folder}: model_index.json has {name} as {part}, expected "
-                f"{' or '.join(classes) or 'a scheduler of diffusers'}: not an SDXL model"
+                f"{folder}: model_index.json, of {index.get('_class_name')}, has {name} as {part}, "
+                f"expected {' or '.join(classes) or 'a scheduler of diffusers'}: not an SDXL model"
             )
     unet = read_json(folder / "unet" / "config.json", UNetConfig)
     if unet.get("addition_embed_type") != "text_time":
@@ -177,12 +201,40 @@ def check_folder(folder: Path, parts: Iterable[str]) -> dict[str, Weights]:
     return weights
 
 
-def _check_safetensors(path: Path) -> None:
+def check_single_file(path: Path) -> None:
+    """Raise UsageError unless a file is an SDXL text-to-image model as other programs have it.
+
+    Its tensors' names tell, before any is read.
+    """
+    if path.name.endswith(PICKLE_ENDINGS):
+        raise UsageError(
+            f"{path}: {path.suffix} is a pickle, which can run code when it is loaded; expected a "
+            "single .safetensors; convert it where you trust it, such as by AUTOMATIC1111's "
+            "checkpoint merger with safetensors as its format"
+        )
+    shapes = _check_safetensors(path)
+    expected = "expected an SDXL base model with its VAE and both text encoders"
+    for sign, what in SINGLE_FILE_OTHERS.items():
+        if any(re.match(sign, name) for name in shapes):
+            raise UsageError(f"{path}: is {what}; {expected}")
+    for part, beginning in SINGLE_FILE_PARTS.items():
+        if not any(name.startswith(beginning) for name in shapes):
+            raise UsageError(f"{path}: has no {part} ({beginning}*); {expected}")
+    channels = shapes.get(FIRST_LAYER, [0, 0])[1]
+    if channels != 4:
+        raise UsageError(
+            f"{path}: its UNet takes {channels} channels, expected 4: it is made for inpainting or "
+            "editing, not for drawing from words"
+        )
+
+
+def _check_safetensors(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a safetensors file; raises UsageError if it is none, or cut."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy"):
-            pass
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as problem:
         raise UsageError(
             f"{path}: not a whole safetensors file ({problem}); download it again"
@@ -190,10 +242,13 @@ def _check_safetensors(path: Path) -> None:
 
 
 def content_revision(folder: Path, weights: Weights | None = None) -> str:
-    """What a local folder's model is called in recipes: a hash of its weights and configs.
+    """What a local model is called in recipes: a hash of its file, or of weights and configs.
 
     weights: those of the one part that the folder holds alone.
     """
+    if folder.is_file():
+        with open(folder, "rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}"
     digest = hashlib.sha256()
     if weights is not None:
         names = ["config.json", *weights.files]

@@ -1,13 +1,10 @@
-"""Models by name: the table of presets, and the only place that loads weights."""
+"""Models by name, ready to draw."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -19,6 +16,14 @@ from portraitlib.models import files
 from portraitlib.models.adapter_files import PARTS
 from portraitlib.models.adapter_weights import Applied, changed_weights, check_base, copy_sharing
 from portraitlib.models.adapters import Adapter
+from portraitlib.models.parts import (
+    assemble,
+    assemble_single_file,
+    load_part,
+    load_tokenizer,
+    overflows_in_float16,
+    quiet_loading,
+)
 from portraitlib.models.presets import Preset, find_preset
 from portraitlib.portrait import read_json
 from portraitlib.settings import RANGES, UsageError, check_number
@@ -26,6 +31,7 @@ from portraitlib.settings import RANGES, UsageError, check_number
 # The usual judge of whether a photograph shows what was asked (https://arxiv.org/abs/2104.08718).
 CLIP_SOURCE = "openai/clip-vit-large-patch14"
 CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
+SDXL_WEIGHTS_GB = 6.94  # 3.47 billion numbers of 16 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +132,8 @@ def load_model(
 ) -> Model:
     """Load a model, ready to draw.
 
-    name: a preset ("mini", "sdxl"), the hub id or the folder of an SDXL-shaped model; None takes
-        "sdxl" where there is a GPU and "mini" where there is none.
+    name: a preset ("mini", "sdxl"), the hub id or the folder of an SDXL-shaped model, or SDXL in a
+        single .safetensors; None takes "sdxl" where there is a GPU and "mini" where there is none.
     device: "cpu", "cuda", "cuda:1", "mps"; None takes the best there is.
     dtype: "float32", "float16" or "bfloat16"; None takes what suits model and device.
     revision: branch, tag or commit of a hub model; None takes the preset's pin, or "main".
@@ -143,8 +149,11 @@ def load_model(
     parts = {"text_encoder", "text_encoder_2", "unet", "vae"}
     if preset.vae_source:
         parts.remove("vae")
-    local = Path(preset.source).is_dir()
-    if local:
+    local, is_file = Path(preset.source).exists(), Path(preset.source).is_file()
+    weights: dict[str, files.Weights] = {}
+    if is_file:
+        folder = files.SDXL_CONFIGS
+    elif local:
         folder = Path(preset.source)
         weights = files.check_folder(folder, parts)
     else:
@@ -152,16 +161,19 @@ def load_model(
     if preset.vae_source:
         _, vae = files.fetch_from_hub(preset.vae_source, preset.vae_revision, ("",))
         weights["vae"] = vae[""]
-    if not preset.size_px:
+    if not preset.size_px or not preset.gpu_memory_gb:
         preset = _fill_from_folder(preset, folder, weights)
     chosen_dtype = pick_dtype(chosen_device, preset.gpu_dtype, dtype)
-    pipeline = _assemble(folder, weights, chosen_dtype)
+    if is_file:
+        pipeline = assemble_single_file(Path(preset.source), chosen_dtype)
+    else:
+        pipeline = assemble(folder, weights, chosen_dtype)
     if preset.decode_one_by_one:
         pipeline.vae.enable_slicing()
     return Model(
         pipeline=pipeline,
         name=preset.name,
-        revision=files.content_revision(folder) if local else folder.name,
+        revision=files.content_revision(Path(preset.source)) if local else folder.name,
         preset=preset,
         device=chosen_device,
         dtype=chosen_dtype,
@@ -206,7 +218,7 @@ def load_clip(
         import transformers
 
         network = load_part(transformers.CLIPModel, weights[""], torch.float32)
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
     return Clip(
         network=network.requires_grad_(False).to(chosen_device),
         tokenizer=tokenizer,
@@ -225,10 +237,11 @@ def _fill_from_folder(preset: Preset, folder: Path, weights: dict[str, files.Wei
     vae = read_json(folder / "vae" / "config.json", files.VaeConfig)
     latent_px = 2 ** (len(vae["block_out_channels"]) - 1)
     size_px = unet["sample_size"] * latent_px
-    # On a GPU the weights take 16 bits each; plain files mostly hold 32.
+    # On a GPU the weights take 16 bits each; plain files mostly hold 32. Single files are SDXL's.
     weights_gb = sum(w.stored_bytes * (1 if w.variant else 0.5) for w in weights.values()) / 1e9
+    weights_gb = weights_gb or SDXL_WEIGHTS_GB
     # Decoding one picture of 1024 px takes about 4 GB in 16 bits; other sizes as their area.
-    decoding_gb = 8.0 if _overflows_in_float16(weights["vae"].folder) else 4.0
+    decoding_gb = 8.0 if overflows_in_float16(folder / "vae") else 4.0
     memory_gb = round(weights_gb + decoding_gb * (size_px / 1024) ** 2, 1)
     return dataclasses.replace(
         preset, size_px=size_px, gpu_memory_gb=preset.gpu_memory_gb or memory_gb
@@ -244,45 +257,6 @@ def _place(pipeline: Any, device: torch.device, needed_gb: float) -> bool:
     else:
         pipeline.to(device)
     return offload
-
-
-def _assemble(folder: Path, weights: dict[str, files.Weights], dtype: torch.dtype) -> Any:
-    """The pipeline from its parts, on the CPU; safetensors only, no code from the folder."""
-    with quiet_loading():
-        import diffusers
-        import transformers
-
-        classes = {
-            "text_encoder": transformers.CLIPTextModel,
-            "text_encoder_2": transformers.CLIPTextModelWithProjection,
-            "unet": diffusers.UNet2DConditionModel,
-            "vae": diffusers.AutoencoderKL,
-        }
-        dtypes = dict.fromkeys(classes, dtype)
-        if dtype == torch.float16 and _overflows_in_float16(weights["vae"].folder):
-            dtypes["vae"] = torch.float32
-        parts = {part: load_part(classes[part], weights[part], dtypes[part]) for part in classes}
-        for part in ("tokenizer", "tokenizer_2"):
-            parts[part] = transformers.CLIPTokenizer.from_pretrained(
-                folder / part, local_files_only=True
-            )
-        index = read_json(folder / "model_index.json", dict[str, Any])
-        scheduler_class = getattr(diffusers, index["scheduler"][-1], None)
-        if scheduler_class is None:
-            raise UsageError(
-                f"{folder}: diffusers {diffusers.__version__} has no {index['scheduler'][-1]}; "
-                "try a newer diffusers"
-            )
-        parts["scheduler"] = scheduler_class.from_pretrained(
-            folder / "scheduler", local_files_only=True
-        )
-        pipeline = diffusers.StableDiffusionXLPipeline(
-            **parts,
-            force_zeros_for_empty_prompt=index.get("force_zeros_for_empty_prompt", True),
-            add_watermarker=False,
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def sibling_pipeline(model: Model, kind: str, **more_parts: Any) -> Any:
@@ -303,66 +277,3 @@ def sibling_pipeline(model: Model, kind: str, **more_parts: Any) -> Any:
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def _overflows_in_float16(vae_folder: Path) -> bool:
-    """Does a VAE's config ask for float32? SDXL's first one does; one that is silent may."""
-    return bool(read_json(vae_folder / "config.json", files.VaeConfig).get("force_upcast", True))
-
-
-def load_part(part_class: Any, weights: files.Weights, dtype: torch.dtype) -> Any:
-    """One part with all its weights; raises UsageError if the files lack some of them."""
-    import diffusers
-
-    # diffusers 0.39 knows only the old name of the argument; transformers 5 wants the new one.
-    is_old = part_class.__module__.startswith("diffusers") and (
-        diffusers.__version__.startswith("0.39.")
-    )
-    try:
-        part, report = part_class.from_pretrained(
-            weights.folder,
-            variant=weights.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            **{"torch_dtype" if is_old else "dtype": dtype},
-        )
-    except (OSError, RuntimeError, ValueError) as problem:
-        first_line = str(problem).strip().splitlines()[0]
-        raise UsageError(
-            f"{weights.folder}: its weights do not fit its config ({first_line})"
-        ) from problem
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise UsageError(
-            f"{weights.folder}: its weights lack {len(missing)} tensors, such as {missing[0]}; "
-            "download the model again"
-        )
-    return part.eval()
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Hold back transformers' bars and its notices about torchvision, then restore both.
-
-    Importing diffusers makes it ask for image processors that this library does not use. The
-    garbage collector rests meanwhile: walking over two thousand fresh modules again and again,
-    it takes an eighth of the time and finds nothing.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        from transformers.utils import logging
-
-        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()
-    finally:
-        if collecting:
-            gc.enable()

@@ -108,7 +108,8 @@ PRESETS = {
 def find_preset(name: str, revision: str | None = None) -> Preset:
     """The preset for a name; for a folder or a hub id one that is filled once its files are there.
 
-    Raises UsageError for a name that is none of these, with the names that come near.
+    A single file gets what goes with SDXL, but its own VAE. Raises UsageError for a name that is
+    none of these, with the names that come near.
     """
     folder = Path(name).expanduser()
     for preset in PRESETS.values():
@@ -126,8 +127,16 @@ def find_preset(name: str, revision: str | None = None) -> Preset:
             raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
         return Preset(name, str(folder), None)
     if folder.is_file():
-        kind = "a pickle" if name.endswith(files.PICKLE_ENDINGS) else "a single file"
-        raise UsageError(f"{name}: got {kind}, expected the folder of a diffusers model")
+        files.check_single_file(folder)
+        return dataclasses.replace(
+            PRESETS["sdxl"],
+            name=name,
+            source=str(folder),
+            revision=None,
+            gpu_memory_gb=0.0,
+            vae_source=None,
+            vae_revision=None,
+        )
     if HUB_ID.fullmatch(name):
         return Preset(name, name, revision)
     raise UsageError(

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from portraitlib.models.adapter_weights import copy_sharing
-from portraitlib.models.load import Model, quiet_loading, sibling_pipeline
+from portraitlib.models.load import Model, sibling_pipeline
+from portraitlib.models.parts import quiet_loading
 from portraitlib.settings import LAYERS, DreamBooth, UsageError
 
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj")

@@ -156,14 +156,6 @@ def test_a_folder_that_cannot_be_loaded_says_what_is_wrong(folder, breakage, cap
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors"])
-def test_a_single_file_is_refused_by_name(tmp_path, name):
-    (tmp_path / name).write_bytes(b"0")
-    for given in (tmp_path, tmp_path / name):
-        with pytest.raises(pl.UsageError, match=name):
-            pl.load_model(given)
-
-
 def test_a_revision_of_something_that_has_none_is_refused(folder):
     for name in ("mini", folder):
         with pytest.raises(pl.UsageError, match="revision: got 'main'"):
