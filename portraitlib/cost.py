@@ -41,6 +41,7 @@ class Rate:
     dollars_per_hour: the price of the session, not of the power.  date: ISO, when it was seen.
     teraflops: the most that it computes in a second, 10**12 multiplications or additions, in the
         number type that it is used with; None if not known, then nothing can be estimated.
+    share: how much of that drawing by PyTorch alone reaches, from times that others have measured.
     """
 
     card: str
@@ -48,27 +49,37 @@ class Rate:
     date: str
     source: str
     teraflops: float | None = None
+    share: float = 0.25
 
 
-def colab(card: str, units_per_hour: float, *, date: str, teraflops: float | None = None) -> Rate:
+def colab(
+    card: str,
+    units_per_hour: float,
+    *,
+    date: str,
+    teraflops: float | None = None,
+    share: float = Rate.share,
+) -> Rate:
     """The rate of a card in Colab, from the compute units that it uses up in an hour."""
-    return Rate(card, round(units_per_hour * DOLLARS_PER_UNIT, 4), date, MCCORMICK, teraflops)
+    dollars = round(units_per_hour * DOLLARS_PER_UNIT, 4)
+    return Rate(card, dollars, date, MCCORMICK, teraflops, share)
 
 
 OWN_MACHINE = "a machine that is there anyway; its electricity is not counted"
 
-# What of a device's most is reached in practice: with PyTorch alone, within a factor of two.
-SHARE_REACHED = 0.25
+# What training reaches of drawing: on a T4, 500 updates of 4 pictures each took an hour and a half,
+# so 2.7 s for each picture (https://github.com/huggingface/diffusers/issues/4470).
+TRAINING_SHARE = 0.53
 CORE_TERAFLOPS = 0.16  # the most of one core: two of a cloud machine's were seen to reach 0.08
 
 # Colab's units an hour as measured, not announced: they have fallen since 2023 (T4: 1.96).
 RATES: dict[str, Rate] = {
     "cpu": Rate("cpu", 0.0, "2026-11-01", OWN_MACHINE, CORE_TERAFLOPS * (os.cpu_count() or 1)),
     "mps": Rate("mps", 0.0, "2026-11-01", OWN_MACHINE),
-    "t4": colab("T4", 1.19, date="2026-03-10", teraflops=65),
+    "t4": colab("T4", 1.19, date="2026-03-10", teraflops=65, share=0.206),  # 26 s a picture
     "l4": colab("L4", 1.71, date="2026-03-10", teraflops=121),
-    "a100": colab("A100", 5.40, date="2026-03-10", teraflops=312),
-    "a100-80gb": colab("A100 80GB", 7.52, date="2026-03-10", teraflops=312),
+    "a100": colab("A100", 5.40, date="2026-03-10", teraflops=312, share=0.35),
+    "a100-80gb": colab("A100 80GB", 7.52, date="2026-03-10", teraflops=312, share=0.35),
     "g4": colab("RTX PRO 6000", 8.71, date="2026-03-10", teraflops=480),
 }
 
@@ -262,7 +273,9 @@ class Work:
 
     step: a denoising step with guidance.  control: what a ControlNet adds, as a share of it.
     fixed: text and decoding of a picture.  encode: a photo into latents.
-    training: one picture of a training step of an adapter, forward and backward.
+    training: one picture of a training step of an adapter, forward and backward, with what the
+        preset has computed twice for the sake of memory.
+    size_px: of the pictures for which that holds; other sizes go as their area.
     """
 
     step: float
@@ -270,12 +283,13 @@ class Work:
     fixed: float
     encode: float
     training: float
+    size_px: int
 
 
-# sdxl at 1024 px by its layers; mini as torch.utils.flop_counter counts.
+# As torch.utils.flop_counter counts them.
 WORK: dict[str, Work] = {
-    "sdxl": Work(step=13.5, control=0.43, fixed=10.5, encode=4.9, training=14.7),
-    "mini": Work(step=0.00146, control=0.43, fixed=0.0014, encode=0.0007, training=0.0016),
+    "sdxl": Work(13.5, control=0.45, fixed=10.5, encode=4.9, training=19.3, size_px=1024),
+    "mini": Work(0.00146, control=0.43, fixed=0.0014, encode=0.0007, training=0.0016, size_px=96),
 }
 STEP_S = 0.02  # no step takes less, whatever the card: the kernels have to be launched
 
@@ -290,6 +304,7 @@ def estimate(
     control: bool = False,
     training_steps: int = 0,
     training_batch: int = 2,
+    size_px: int | None = None,
 ) -> Cost:
     """What pictures, a training or both will cost, right within a factor of two or so.
 
@@ -297,6 +312,7 @@ def estimate(
     pictures: to draw, with guidance.  photos: of these, how many start from a photo.
     control: whether a ControlNet steers them.
     training_steps, training_batch: of an adapter; pictures in a batch, class images included.
+    size_px: width and height of all pictures; None for the model's own.
 
     Raises UsageError for a model whose work, or a device whose speed, is not in the tables.
     """
@@ -309,9 +325,11 @@ def estimate(
             f"estimate: the speed of {device!r} is not known, expected one of {', '.join(known)}; "
             "try a row with teraflops in portraitlib.cost.RATES"
         )
-    reached = rate.teraflops * SHARE_REACHED
+    reached = rate.teraflops * rate.share / ((size_px or work.size_px) / work.size_px) ** 2
     step_s = max(STEP_S, work.step * (1 + work.control * control) / reached)
     seconds = pictures * (num_inference_steps * step_s + work.fixed / reached)
     seconds += photos * work.encode / reached
-    seconds += training_steps * max(3 * STEP_S, training_batch * work.training / reached)
+    seconds += training_steps * max(
+        3 * STEP_S, training_batch * work.training / reached / TRAINING_SHARE
+    )
     return cost_of(seconds, device)

@@ -61,7 +61,10 @@ class Hub(BaseHTTPRequestHandler):
             ]
             self.reply(200, json.dumps(tree).encode(), {})
         elif words[0] == "api":
-            files = [{"rfilename": name} for name in model_files.list_folder(folder)]
+            files = [
+                {"rfilename": name, "size": (folder / name).stat().st_size}
+                for name in model_files.list_folder(folder)
+            ]
             listing = {"id": "/".join(words[2:4]), "sha": commit, "siblings": files}
             self.reply(200, json.dumps(listing).encode(), {})
         else:

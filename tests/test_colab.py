@@ -91,6 +91,14 @@ def test_with_drive_mounted_what_is_made_goes_there_and_that_is_said_once(drive,
     assert told == f"Google Drive is mounted: what is made here goes to {drive}\n"
 
 
+def test_without_a_gpu_the_first_line_says_so_and_how_to_get_one(content, capsys):
+    model = pl.load_model()
+    assert model.name == "mini"
+    assert "Change runtime type > T4 GPU" in capsys.readouterr().out
+    pl.load_model("mini")  # whoever asks for it needs no advice
+    assert capsys.readouterr().out == ""
+
+
 def test_whoever_names_a_place_gets_it(drive, content, tmp_path, monkeypatch):
     assert places.output_folder(tmp_path / "mine") == tmp_path / "mine"
     monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path / "cache"))

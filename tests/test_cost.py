@@ -97,6 +97,15 @@ def test_an_estimate_comes_near_what_is_known():
     assert four.dollars == pytest.approx(four.seconds / 3600 * 0.119)
 
 
+def test_an_estimate_for_a_t4_is_what_others_have_waited_for():
+    # 26 s a picture of 25 steps, and 2.7 s for each picture of a training, both at 1024 px.
+    assert cost.estimate("sdxl", "t4", pictures=1).seconds == pytest.approx(26, rel=0.05)
+    training = cost.estimate("sdxl", "t4", training_steps=100, training_batch=1)
+    assert training.seconds == pytest.approx(270, rel=0.05)
+    smaller = cost.estimate("sdxl", "t4", pictures=1, size_px=512)
+    assert smaller.seconds == pytest.approx(26 / 4, rel=0.05)
+
+
 @pytest.mark.parametrize(("model", "device"), [("my/model", "t4"), ("sdxl", "NVIDIA H100")])
 def test_what_cannot_be_estimated_is_said(model, device):
     with pytest.raises(UsageError, match="expected one of"):

@@ -31,7 +31,15 @@ MOST_VISITED_ONCE = 22  # modules with a single importer; the aim is 10: a door 
 # Rooms and modules that load no torch: a slip in settings, photos or a command is told at once.
 TORCHLESS = (
     *("settings", "portrait", "places", "cost", "sheet", "show", "photos", "measuring", "batch"),
-    *("cli", "models.files", "models.kohya_keys", "models.presets", "mini.visible", "mini.words"),
+    *(
+        "cli",
+        "models.files",
+        "models.kohya_keys",
+        "models.presets",
+        "models.single_file",
+        "mini.visible",
+        "mini.words",
+    ),
     *("generate.calls", "generate.conditions", "generate.progress", "generate.regions"),
     *("training.class_set", "training.command"),
     *("studio.explore", "studio.fields", "studio.look", "studio.recipes"),

@@ -1,19 +1,19 @@
 """Where a model's files are, and whether they can be loaded: known before anything slow happens.
 
-A model is a folder as diffusers writes it, one subfolder a part, or a single safetensors file as
-other programs have it. A hub id becomes such a folder in the hub's cache. Knows no torch.
+A model is a folder as diffusers writes it, one subfolder a part. A hub id becomes such a folder
+in the hub's cache. Knows no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from portraitlib.places import PACKAGE
 from portraitlib.portrait import read_json
 from portraitlib.settings import UsageError
 
@@ -40,29 +40,6 @@ PICKLE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 # Taken where there is one: half the download, and the same weights on every device.
 VARIANT = "fp16"
 HUB_TIMEOUT_S = 10.0
-# What a single file does not say: SDXL's configs, scheduler and words (CLIP's, by OpenAI, MIT).
-SDXL_CONFIGS = PACKAGE / "models" / "sdxl"
-
-# A single file of SDXL by the beginnings of its tensors' names.
-SINGLE_FILE_PARTS = {
-    "unet": "model.diffusion_model.",
-    "vae": "first_stage_model.",
-    "text_encoder": "conditioner.embedders.0.transformer.",
-    "text_encoder_2": "conditioner.embedders.1.model.",
-}
-# What else is around in single files, by names that no SDXL model has; the first that fits.
-SINGLE_FILE_OTHERS = {
-    r"lora_|.*\.lora_|.*\.(hada|lokr)_": "a LoRA, which Adapter.open reads, to be put on a model",
-    r"(control_model|controlnet)": "a ControlNet",
-    r"(model\.diffusion_model\.)?double_blocks\.": "a FLUX model",
-    r"(model\.diffusion_model\.)?joint_blocks\.": "a Stable Diffusion 3 model",
-    r"cond_stage_model\.transformer\.": "a Stable Diffusion 1 model",
-    r"cond_stage_model\.model\.": "a Stable Diffusion 2 model",
-    r"conditioner\.embedders\.0\.model\.": "SDXL's refiner",
-    r"(edm_|v_pred$)": "an SDXL model that predicts something else than the noise",
-    r"(down_blocks|up_blocks|decoder|text_model)\.": "one part of a model",
-}
-FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 class UNetConfig(TypedDict, total=False):
@@ -195,40 +172,13 @@ def check_folder(folder: Path, parts: Iterable[str]) -> dict[str, Weights]:
     for part in parts:
         variant, files = choose_weights(str(folder), names, part)
         for name in files:
-            _check_safetensors(folder / name)
+            check_safetensors(folder / name)
         inside = tuple(name.rpartition("/")[2] for name in files)
         weights[part] = Weights(folder / part, variant, inside)
     return weights
 
 
-def check_single_file(path: Path) -> None:
-    """Raise UsageError unless a file is an SDXL text-to-image model as other programs have it.
-
-    Its tensors' names tell, before any is read.
-    """
-    if path.name.endswith(PICKLE_ENDINGS):
-        raise UsageError(
-            f"{path}: {path.suffix} is a pickle, which can run code when it is loaded; expected a "
-            "single .safetensors; convert it where you trust it, such as by AUTOMATIC1111's "
-            "checkpoint merger with safetensors as its format"
-        )
-    shapes = _check_safetensors(path)
-    expected = "expected an SDXL base model with its VAE and both text encoders"
-    for sign, what in SINGLE_FILE_OTHERS.items():
-        if any(re.match(sign, name) for name in shapes):
-            raise UsageError(f"{path}: is {what}; {expected}")
-    for part, beginning in SINGLE_FILE_PARTS.items():
-        if not any(name.startswith(beginning) for name in shapes):
-            raise UsageError(f"{path}: has no {part} ({beginning}*); {expected}")
-    channels = shapes.get(FIRST_LAYER, [0, 0])[1]
-    if channels != 4:
-        raise UsageError(
-            f"{path}: its UNet takes {channels} channels, expected 4: it is made for inpainting or "
-            "editing, not for drawing from words"
-        )
-
-
-def _check_safetensors(path: Path) -> dict[str, list[int]]:
+def check_safetensors(path: Path) -> dict[str, list[int]]:
     """The shapes of the tensors in a safetensors file; raises UsageError if it is none, or cut."""
     from safetensors import SafetensorError, safe_open
 
@@ -242,7 +192,7 @@ def _check_safetensors(path: Path) -> dict[str, list[int]]:
 
 
 def content_revision(folder: Path, weights: Weights | None = None) -> str:
-    """What a local model is called in recipes: a hash of its file, or of weights and configs.
+    """What a local model is called in recipes: a hash of its file, or of its weights and configs.
 
     weights: those of the one part that the folder holds alone.
     """
@@ -327,8 +277,11 @@ def _download(source: str, revision: str | None, parts: tuple[str, ...]) -> Path
     """Configs first, then, if they are those of an SDXL model, the weights."""
     from huggingface_hub import HfApi, snapshot_download
 
-    listing = HfApi().model_info(source, revision=revision, timeout=HUB_TIMEOUT_S)
-    names = [file.rfilename for file in listing.siblings or []]
+    listing = HfApi().model_info(
+        source, revision=revision, timeout=HUB_TIMEOUT_S, files_metadata=True
+    )
+    sizes = {file.rfilename: file.size or 0 for file in listing.siblings or []}
+    names = list(sizes)
     whole = parts != ("",)
     if whole:
         check_listing(source, names)
@@ -337,6 +290,9 @@ def _download(source: str, revision: str | None, parts: tuple[str, ...]) -> Path
     folder = Path(snapshot_download(source, revision=revision, allow_patterns=configs))
     if whole:
         check_shape(folder)
+    gigabytes = sum(sizes[name] for name in weights) / 1e9
+    note = f"{source}: {gigabytes:.2g} GB to download; what is broken off goes on the next time"
+    print(note, file=sys.stderr)  # where the bars go
     snapshot_download(source, revision=revision, allow_patterns=weights)
     return folder
 

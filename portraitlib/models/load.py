@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import torch
 
 from portraitlib.device import free_memory_gb, has_accelerator, pick_device, pick_dtype
-from portraitlib.models import files
+from portraitlib.models import files, single_file
 from portraitlib.models.adapter_files import PARTS
 from portraitlib.models.adapter_weights import Applied, changed_weights, check_base, copy_sharing
 from portraitlib.models.adapters import Adapter
@@ -25,6 +25,7 @@ from portraitlib.models.parts import (
     quiet_loading,
 )
 from portraitlib.models.presets import Preset, find_preset
+from portraitlib.places import in_colab
 from portraitlib.portrait import read_json
 from portraitlib.settings import RANGES, UsageError, check_number
 
@@ -144,7 +145,7 @@ def load_model(
     """
     chosen_device = pick_device(device)
     if name is None:
-        name = "mini" if chosen_device.type == "cpu" or not has_accelerator() else "sdxl"
+        name = _default_name(chosen_device)
     preset = find_preset(str(name), revision)
     parts = {"text_encoder", "text_encoder_2", "unet", "vae"}
     if preset.vae_source:
@@ -152,7 +153,7 @@ def load_model(
     local, is_file = Path(preset.source).exists(), Path(preset.source).is_file()
     weights: dict[str, files.Weights] = {}
     if is_file:
-        folder = files.SDXL_CONFIGS
+        folder = single_file.CONFIGS
     elif local:
         folder = Path(preset.source)
         weights = files.check_folder(folder, parts)
@@ -179,6 +180,18 @@ def load_model(
         dtype=chosen_dtype,
         offloaded=_place(pipeline, chosen_device, preset.gpu_memory_gb),
     )
+
+
+def _default_name(device: torch.device) -> str:
+    """The model that a device can run; in a session of Colab without a GPU, how to get one."""
+    if device.type != "cpu" and has_accelerator():
+        return "sdxl"
+    if in_colab():
+        print(
+            "This session has no GPU, so the embedded model draws. For SDXL: Runtime > Change "
+            "runtime type > T4 GPU, then Runtime > Run all."
+        )
+    return "mini"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from portraitlib.models import files
+from portraitlib.models import files, single_file
 from portraitlib.portrait import read_json
 from portraitlib.settings import UsageError
 
@@ -55,7 +55,7 @@ def assemble(folder: Path, weights: dict[str, files.Weights], dtype: torch.dtype
 
 def assemble_single_file(path: Path, dtype: torch.dtype) -> Any:
     """The pipeline from SDXL in a single file, on the CPU, and from the configs in the package."""
-    configs = files.SDXL_CONFIGS
+    configs = single_file.CONFIGS
     with quiet_loading():
         import diffusers
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from portraitlib.mini.words import taught_phrases
-from portraitlib.models import files
+from portraitlib.models import single_file
 from portraitlib.places import PACKAGE
 from portraitlib.settings import UsageError, nearest
 
@@ -127,7 +127,7 @@ def find_preset(name: str, revision: str | None = None) -> Preset:
             raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
         return Preset(name, str(folder), None)
     if folder.is_file():
-        files.check_single_file(folder)
+        single_file.check_single_file(folder)
         return dataclasses.replace(
             PRESETS["sdxl"],
             name=name,

@@ -244,6 +244,15 @@ def test_an_unfinished_download_is_finished(hub, tmp_path, folder):
     assert run_apart(code, tmp_path / "cache", hub) == revision
 
 
+def test_how_much_there_is_to_download_is_said_before(hub, tmp_path, folder):
+    source, revision = PRESETS["sdxl"].source, PRESETS["sdxl"].revision
+    code = "import sys; sys.stderr = sys.stdout\n" + FETCH.format(source=source, revision=revision)
+    told = run_apart(code, tmp_path / "cache", hub)
+    weights = [path for part in ("unet", "vae") for path in (folder / part).glob("*.fp16.*")]
+    gigabytes = sum(path.stat().st_size for path in weights) / 1e9
+    assert f"{source}: {gigabytes:.2g} GB to download" in told
+
+
 def test_what_the_hub_cannot_give_is_refused_before_weights_are_loaded(hub, tmp_path, folder):
     source = PRESETS["sdxl"].source
     nobody = run_apart(FETCH.format(source="no/body", revision=None), tmp_path / "a", hub)

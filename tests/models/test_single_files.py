@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import portraitlib as pl
 from benchmarks.single_files import single_file_tensors
-from portraitlib.models import files
+from portraitlib.models import files, single_file
 from portraitlib.models.adapter_files import PARTS
 
 # SDXL's layers in their number and order, and a few channels of each.
@@ -38,7 +38,7 @@ EXPECTED = "expected an SDXL base model with its VAE and both text encoders"
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "sdxl"
-    shutil.copytree(files.SDXL_CONFIGS, folder)
+    shutil.copytree(single_file.CONFIGS, folder)
     for part, changes in SMALL.items():
         path = folder / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -76,7 +76,7 @@ def test_a_single_file_is_loaded_whole_in_silence_and_draws(
     parts, tensors, configs, tmp_path, monkeypatch, capfd
 ):
     path = saved(tmp_path / "civitai.safetensors", tensors)
-    monkeypatch.setattr(files, "SDXL_CONFIGS", configs)
+    monkeypatch.setattr(single_file, "CONFIGS", configs)
     model = pl.load_model(path)
     assert capfd.readouterr().err == ""
     for part, made in parts.items():
@@ -126,9 +126,9 @@ def test_what_is_no_sdxl_model_is_told_by_its_names(name, what, tmp_path):
         pl.load_model(path)
 
 
-@pytest.mark.parametrize("part", files.SINGLE_FILE_PARTS)
+@pytest.mark.parametrize("part", single_file.PARTS)
 def test_a_missing_part_is_named(tensors, part, tmp_path):
-    beginning = files.SINGLE_FILE_PARTS[part]
+    beginning = single_file.PARTS[part]
     rest = {name: values for name, values in tensors.items() if not name.startswith(beginning)}
     with pytest.raises(pl.UsageError, match=f"has no {part} .*; {EXPECTED}"):
         pl.load_model(saved(tmp_path / "m.safetensors", rest))
@@ -136,7 +136,7 @@ def test_a_missing_part_is_named(tensors, part, tmp_path):
 
 @pytest.mark.parametrize("channels", [8, 9])
 def test_a_model_for_inpainting_or_editing_is_refused(tensors, channels, tmp_path):
-    other = tensors | {files.FIRST_LAYER: torch.zeros(32, channels, 3, 3)}
+    other = tensors | {single_file.FIRST_LAYER: torch.zeros(32, channels, 3, 3)}
     with pytest.raises(pl.UsageError, match=f"takes {channels} channels, expected 4"):
         pl.load_model(saved(tmp_path / "m.safetensors", other))
 

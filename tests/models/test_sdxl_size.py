@@ -1,0 +1,112 @@
+"""What is claimed of SDXL, counted on networks of its full size that hold no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from portraitlib.cost import WORK
+from portraitlib.models import load, presets, single_file
+
+LATENT = (4, 128, 128)  # of a picture of 1024 px
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, nn.Module]:
+    import diffusers
+    import transformers
+
+    made: dict[str, nn.Module] = {}
+    with torch.device("meta"):
+        for part, name in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")):
+            kind = getattr(diffusers, name)
+            made[part] = kind.from_config(kind.load_config(single_file.CONFIGS / part))
+        for part, name in (
+            ("text_encoder", "CLIPTextModel"),
+            ("text_encoder_2", "CLIPTextModelWithProjection"),
+        ):
+            config = transformers.CLIPTextConfig.from_pretrained(single_file.CONFIGS / part)
+            made[part] = getattr(transformers, name)(config)
+        made["controlnet"] = diffusers.ControlNetModel.from_unet(
+            made["unet"], load_weights_from_unet=False
+        )
+    return made
+
+
+def empty(*shape: int) -> torch.Tensor:
+    return torch.empty(*shape, device="meta")
+
+
+def words() -> dict:
+    more = {"text_embeds": empty(1, 1280), "time_ids": empty(1, 6)}
+    return {"encoder_hidden_states": empty(1, 77, 2048), "added_cond_kwargs": more}
+
+
+def teraflops(compute: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        compute()
+    return counter.get_total_flops() / 1e12
+
+
+def test_the_configs_in_the_package_are_those_of_sdxl(networks):
+    counts = {part: sum(p.numel() for p in made.parameters()) for part, made in networks.items()}
+    # What the hub says of stabilityai/stable-diffusion-xl-base-1.0 and its canny ControlNet.
+    assert counts == {
+        "unet": 2_567_463_684,
+        "vae": 83_653_863,
+        "text_encoder": 123_060_480,
+        "text_encoder_2": 694_659_840,
+        "controlnet": 1_251_014_160,
+    }
+
+
+def test_the_memory_that_the_presets_ask_for_holds_the_weights(networks):
+    counts = {part: sum(p.numel() for p in made.parameters()) for part, made in networks.items()}
+    drawing_gb = 2 * (sum(counts.values()) - counts["controlnet"]) / 1e9
+    assert drawing_gb == pytest.approx(load.SDXL_WEIGHTS_GB, rel=0.01)
+    assert presets.PRESETS["sdxl"].gpu_memory_gb >= drawing_gb + 4  # a picture's decoding
+
+
+def test_what_estimates_count_of_drawing_is_what_the_layers_compute(networks):
+    work = WORK["sdxl"]
+    moment = empty(1)
+    with torch.no_grad():
+        step = teraflops(lambda: networks["unet"](empty(1, *LATENT), moment, **words()))
+        added = teraflops(
+            lambda: networks["controlnet"](
+                empty(1, *LATENT),
+                moment,
+                controlnet_cond=empty(1, 3, 1024, 1024),
+                conditioning_scale=1.0,
+                **words(),
+            )
+        )
+        decoding = teraflops(lambda: networks["vae"].decode(empty(1, *LATENT)))
+        encoding = teraflops(lambda: networks["vae"].encode(empty(1, 3, 1024, 1024)))
+    assert work.step == pytest.approx(2 * step, rel=0.02)  # with guidance
+    assert work.control == pytest.approx(added / step, rel=0.02)
+    assert work.fixed == pytest.approx(decoding, rel=0.02)
+    assert work.encode == pytest.approx(encoding, rel=0.02)
+
+
+@pytest.mark.slow
+def test_what_estimates_count_of_training_is_what_the_layers_compute(networks):
+    from peft import LoraConfig
+
+    from portraitlib.models.presets import SDXL_TRAINING
+
+    unet = networks["unet"].requires_grad_(False).train()
+    attention = ["to_q", "to_k", "to_v", "to_out.0"]
+    with torch.device("meta"):
+        unet.add_adapter(LoraConfig(r=SDXL_TRAINING["rank"], target_modules=attention))
+    assert SDXL_TRAINING["gradient_checkpointing"]
+    unet.enable_gradient_checkpointing()
+
+    def step() -> None:
+        unet(empty(1, *LATENT), empty(1), **words()).sample.sum().backward()
+
+    assert WORK["sdxl"].training == pytest.approx(teraflops(step), rel=0.02)
