@@ -30,6 +30,7 @@ from portraitlib.batch.runs import LocalEngine, Say, run_tasks
 from portraitlib.places import (
     PACKAGE,
     cache_folder,
+    code_hash,
     notebook_address,
     project_folder,
     source_hash,
@@ -194,7 +195,7 @@ def refresh(path: Path, force: bool, say: Say) -> bool:
         return False
     fresh = nbformat.read(run.executed, as_version=4)
     clean_notebook(fresh, store)
-    source, weights = source_hash(fresh), weights_hash()
+    source, weights = code_hash(fresh), weights_hash()
     fresh.metadata[STAMP] = {"address": run.address, "source": source, "weights": weights}
     write_whole(path, nbformat.writes(fresh).encode())
     return True

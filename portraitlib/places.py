@@ -89,6 +89,12 @@ def source_hash(notebook: Mapping[str, Any]) -> str:
     return digest([(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]])
 
 
+def code_hash(notebook: Mapping[str, Any]) -> str:
+    """Hash of a notebook's cells of code: what its outputs come from, whatever is said of them."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return source_hash({"cells": cells})
+
+
 def named_files(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Parameter -> hash of names, sizes and dates of the files that it names by a whole path."""
     hashes = {}

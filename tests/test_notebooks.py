@@ -154,7 +154,7 @@ def test_outputs_hold_nothing_of_one_machine_or_moment(name):
 @each_notebook
 def test_outputs_belong_to_the_code_beside_them(name):
     stamp = read(name).metadata.get(refresh.STAMP, {})
-    assert stamp.get("source") == places.source_hash(read(name)), "run `make notebooks`"
+    assert stamp.get("source") == places.code_hash(read(name)), "run `make notebooks`"
     assert stamp.get("weights") == places.weights_hash(), "new weights: run `make notebooks`"
 
 

@@ -109,7 +109,7 @@ def test_refreshed_notebooks_hold_clean_outputs_and_then_stand(
     assert places.source_hash(node) == places.source_hash(before)
     assert [cell.id for cell in node.cells] == [cell.id for cell in before.cells]
     assert node.cells[2].outputs[0].text == "in .\n"
-    assert node.metadata["portraitlib"]["source"] == places.source_hash(node)
+    assert node.metadata["portraitlib"]["source"] == places.code_hash(node)
     text = notebook.read_text()
     assert "papermill" not in text and str(tmp_path) not in text
     assert refresh.refresh_notebooks(say=lambda line: None) == []
