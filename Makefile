@@ -7,6 +7,8 @@
 #   make test-colab   the demo and the quick tests at the versions that Colab has
 #   make test-latest  the same at the latest versions of everything
 #   make bench        how long the embedded model takes here
+#   make sdxl-size    every public function at SDXL's full size, with random weights: half an hour,
+#                     20 GB of disk in runs/sdxl_size, 23 GB of main memory
 #   make clean        remove what these commands made, .venv included
 #
 # Another Python: `make demo PYTHON=python3.12`.
@@ -23,7 +25,7 @@ LATEST_TORCH ?= torch
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/ready
 
-.PHONY: demo test test-colab test-latest browser notebooks bench clean
+.PHONY: demo test test-colab test-latest browser notebooks bench sdxl-size clean
 
 demo: $(READY)
 	@$(BIN)/portraitlib demo
@@ -52,8 +54,11 @@ notebooks: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/speed.py
 
+sdxl-size: $(READY)
+	@$(BIN)/python -m benchmarks.sdxl_size
+
 clean:
-	rm -rf .venv .venv-colab .venv-latest runs/demo runs/demo-colab runs/demo-latest runs/browser runs/cache runs/class_images runs/bench.json build dist *.egg-info
+	rm -rf .venv .venv-colab .venv-latest runs/demo runs/demo-colab runs/demo-latest runs/browser runs/sdxl_size runs/cache runs/class_images runs/bench.json build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find portraitlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 

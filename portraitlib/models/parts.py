@@ -72,8 +72,8 @@ def assemble_single_file(path: Path, dtype: torch.dtype) -> Any:
         except (OSError, RuntimeError, ValueError) as problem:
             first_line = str(problem).strip().splitlines()[0]
             raise UsageError(f"{path}: its weights are not SDXL's ({first_line})") from problem
-    if dtype == torch.float16 and overflows_in_float16(configs / "vae"):
-        pipeline.vae.to(torch.float32)
+        if dtype == torch.float16 and overflows_in_float16(configs / "vae"):
+            pipeline.vae.to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import sdxl_size
 from portraitlib.cost import WORK
 from portraitlib.models import load, presets, single_file
 
@@ -18,19 +19,9 @@ LATENT = (4, 128, 128)  # of a picture of 1024 px
 @pytest.fixture(scope="module")
 def networks() -> dict[str, nn.Module]:
     import diffusers
-    import transformers
 
-    made: dict[str, nn.Module] = {}
+    made = {part: sdxl_size.make_part(single_file.CONFIGS, part) for part in sdxl_size.FILES}
     with torch.device("meta"):
-        for part, name in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")):
-            kind = getattr(diffusers, name)
-            made[part] = kind.from_config(kind.load_config(single_file.CONFIGS / part))
-        for part, name in (
-            ("text_encoder", "CLIPTextModel"),
-            ("text_encoder_2", "CLIPTextModelWithProjection"),
-        ):
-            config = transformers.CLIPTextConfig.from_pretrained(single_file.CONFIGS / part)
-            made[part] = getattr(transformers, name)(config)
         made["controlnet"] = diffusers.ControlNetModel.from_unet(
             made["unet"], load_weights_from_unet=False
         )
@@ -110,3 +101,15 @@ def test_what_estimates_count_of_training_is_what_the_layers_compute(networks):
         unet(empty(1, *LATENT), empty(1), **words()).sample.sum().backward()
 
     assert WORK["sdxl"].training == pytest.approx(teraflops(step), rel=0.02)
+
+
+@pytest.mark.slow
+def test_what_is_run_at_full_size_runs_on_few_channels(tmp_path, monkeypatch):
+    monkeypatch.setattr(single_file, "CONFIGS", single_file.CONFIGS)  # it takes others meanwhile
+    sdxl_size.build(tmp_path, small=True)
+    rows: list[dict] = []
+    for run in sdxl_size.RUNS.values():
+        run(tmp_path, 64, rows, "whole")
+    done = {row["what"] for row in rows}
+    assert {"text_to_image", "inpaint", "control_to_image", "save the adapter for kohya"} <= done
+    assert all(row["seconds"] >= 0 and row["peak_gb"] > 0 for row in rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,53 +9,27 @@ import torch
 from safetensors.torch import save_file
 
 import portraitlib as pl
+from benchmarks.sdxl_size import FILES, make_part, random_weights, write_configs
 from benchmarks.single_files import single_file_tensors
 from portraitlib.models import files, single_file
-from portraitlib.models.adapter_files import PARTS
 
-# SDXL's layers in their number and order, and a few channels of each.
-SMALL: dict[str, dict] = {
-    "unet": {
-        "block_out_channels": [32, 64, 96],
-        "attention_head_dim": [1, 2, 3],
-        "transformer_layers_per_block": [1, 1, 2],
-        "cross_attention_dim": 48,
-        "projection_class_embeddings_input_dim": 80,
-        "addition_time_embed_dim": 8,
-        "sample_size": 8,
-    },
-    "vae": {"block_out_channels": [32, 32, 32, 32], "sample_size": 64},
-    "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-    | {"num_attention_heads": 2},
-    "text_encoder_2": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3}
-    | {"num_attention_heads": 2, "projection_dim": 32},
-}
 EXPECTED = "expected an SDXL base model with its VAE and both text encoders"
 
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "sdxl"
-    shutil.copytree(single_file.CONFIGS, folder)
-    for part, changes in SMALL.items():
-        path = folder / part / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_configs(folder, small=True)
     return folder
 
 
 @pytest.fixture(scope="module")
 def parts(configs) -> dict[str, torch.nn.Module]:
-    import diffusers
-    import transformers
-
-    kinds = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL}
     torch.manual_seed(0)
-    made = {
-        part: kind.from_config(kind.load_config(configs / part)) for part, kind in kinds.items()
-    }
-    encoders = (transformers.CLIPTextModel, transformers.CLIPTextModelWithProjection)
-    for part, kind in zip(PARTS[1:], encoders, strict=True):
-        made[part] = kind(transformers.CLIPTextConfig.from_pretrained(configs / part))
+    made = {}
+    for part in FILES:
+        network = made[part] = make_part(configs, part).to_empty(device="cpu")
+        network.load_state_dict(random_weights(network))
     return made
 
 
