@@ -184,6 +184,24 @@ def quick() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def halves(mini):
+    """`mini` in the number types of a GPU: all in float16 but a VAE that would overflow."""
+    from collections import OrderedDict
+    from dataclasses import replace
+
+    import torch
+
+    from portraitlib.models import files, parts
+
+    folder = Path(mini.preset.source)
+    weights = files.check_folder(folder, ("text_encoder", "text_encoder_2", "unet", "vae"))
+    pipeline = parts.assemble(folder, weights, torch.float16)
+    assert (pipeline.unet.dtype, pipeline.vae.dtype) == (torch.float16, torch.float32)
+    fresh = {"prompts": OrderedDict(), "pictures": OrderedDict(), "controlnets": {}}
+    return replace(mini, pipeline=pipeline, dtype=torch.float16, **fresh)
+
+
+@pytest.fixture(scope="session")
 def largest_file() -> Callable[[int], AbstractContextManager[None]]:
     """A function: meanwhile no file grows beyond so many bytes, as on a disk that fills up.
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from steering import HALF, PROMPT, QUICK, assert_same, counting_parts
 import portraitlib as pl
 from portraitlib.batch import results
 from portraitlib.generate import denoise
-from portraitlib.models import files, load
 from portraitlib.portrait import parameters_text
 
 
@@ -159,14 +156,8 @@ def test_the_same_seed_gives_the_same_pixels_and_a_batch_its_single_pictures(ste
         assert np.abs(pixels(portrait) - pixels(alone)).max() <= 1
 
 
-def test_half_precision_draws_nearly_the_same_picture(steered, shots, edges):
-    # As on a GPU: everything in float16 but a VAE that would overflow.
-    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
-    folder = Path(steered.preset.source)
-    weights = files.check_folder(folder, parts)
-    pipeline = load._assemble(folder, weights, torch.float16)
-    fresh = {"prompts": OrderedDict(), "pictures": OrderedDict(), "controlnets": {}}
-    halves = replace(steered, pipeline=pipeline, dtype=torch.float16, **fresh)
+def test_half_precision_draws_nearly_the_same_picture(steered, halves, shots, edges):
+    halves = replace(halves, preset=steered.preset, controlnets={})
     for start in ({}, {"image": shots[0], "strength": 0.8}):
         for control in (pl.Control(end=0.6), pl.Control(scale=0.5, guess_mode=True)):
             (whole,) = pl.control_to_image(steered, edges, PROMPT, QUICK, control, **start)

@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import portraitlib as pl
 from portraitlib.generate import images, prompts
-from portraitlib.models import files, load
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(mini):
@@ -238,13 +236,7 @@ def test_a_stop_in_the_middle_reaches_the_caller(mini):
     assert pl.text_to_image(mini, PROMPT, QUICK)
 
 
-def test_half_precision_draws_nearly_the_same_picture(mini, recwarn):
-    # As on a GPU: everything in float16 but a VAE that would overflow.
-    folder = Path(mini.preset.source)
-    weights = files.check_folder(folder, ("text_encoder", "text_encoder_2", "unet", "vae"))
-    pipeline = load._assemble(folder, weights, torch.float16)
-    assert (pipeline.unet.dtype, pipeline.vae.dtype) == (torch.float16, torch.float32)
-    halves = replace(mini, pipeline=pipeline, dtype=torch.float16, prompts=OrderedDict())
+def test_half_precision_draws_nearly_the_same_picture(mini, halves, recwarn):
     (whole,) = pl.text_to_image(mini, PROMPT, QUICK)
     (half,) = pl.text_to_image(halves, PROMPT, QUICK)
     assert half.recipe["dtype"] == "float16"
