@@ -43,8 +43,8 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
         show_strip,
         show_table,
     )
-    from portraitlib.studio.explore import explore, open_studio
-    from portraitlib.studio.region import mark_region, pick_region
+    from portraitlib.studio.app import open_studio
+    from portraitlib.studio.explore import explore, mark_region, pick_region
     from portraitlib.training.class_images import class_images_cost, make_class_images
     from portraitlib.training.class_set import ClassImages, read_class_images, show_class_images
     from portraitlib.training.dreambooth import train_dreambooth

@@ -109,13 +109,10 @@ def make_setting(
     control, parts, read, write = row
     about = f"{shown(name).help} {_range_words(allowed)}".strip()
     set_tooltip(control, about)
-    caption = widgets.HTML(f'<span title="{html.escape(about)}">{html.escape(about)}</span>')
-    caption.add_class("pl-help")
-    line = widgets.Box(list(parts))
-    line.add_class("pl-row")
-    box = widgets.VBox([line, caption])
-    box.add_class("pl-setting")
-    box.add_class(f"pl-{name}")
+    words = html.escape(about)
+    caption = widgets.HTML(f'<span title="{words}">{words}</span>').add_class("pl-help")
+    line = widgets.Box(list(parts)).add_class("pl-row")
+    box = widgets.VBox([line, caption]).add_class("pl-setting").add_class(f"pl-{name}")
     return Setting(name, box, control, read, write, empty is not None)
 
 
@@ -130,8 +127,7 @@ def labelled(kind: Callable[..., Any], label: str, **settings: Any) -> Any:
     """A widget with its label in the column of labels."""
     widget = kind(description=label, **settings)
     widget.layout.width = "auto"
-    widget.add_class("pl-labelled")
-    return widget
+    return widget.add_class("pl-labelled")
 
 
 def _labelled(kind: Callable[..., Any], name: str, **settings: Any) -> Any:
@@ -154,8 +150,9 @@ def _number(name: str, value: Any, allowed: Range) -> Row:
         step = {"step": allowed.multiple} if allowed.whole else {}
         return _plain(_labelled(kind, name, value=value, **ends, **step))
     low, high, step_size = reach
-    number = kind(value=value, step=1 if allowed.whole else step_size, **ends)
-    number.add_class("pl-number")
+    number = kind(value=value, step=1 if allowed.whole else step_size, **ends).add_class(
+        "pl-number"
+    )
     set_tooltip(number, f"{label_of(name)} as a number")
     slider = _labelled(
         widgets.IntSlider if allowed.whole else widgets.FloatSlider,

@@ -28,6 +28,7 @@ THUMBNAIL_PX = 160
 KEPT = 60  # pictures of earlier days that a new studio shows
 LARGEST_LINK = 25_000_000  # bytes of a file that goes to the browser with the page
 CELL_PX = 192  # of a sweep
+EMPTY = "What you make is kept here. Press a picture to see its recipe."
 # What stands under a picture of a sweep: column of `measure` -> label and form.
 SCORES = {
     "likeness": ("likeness", "{:.2f}"),
@@ -68,15 +69,7 @@ def make_thumb(content: bytes, words: str, press: Callable[[], None]) -> Any:
     button = widgets.Button(description=words)
     set_tooltip(button, words)
     button.on_click(lambda _: press())
-    box = widgets.Box([picture, button])
-    box.add_class("pl-thumb")
-    return box
-
-
-def make_thumbs(thumbs: Sequence[Any] = ()) -> Any:
-    box = widgets.Box(list(thumbs))
-    box.add_class("pl-thumbs")
-    return box
+    return widgets.Box([picture, button]).add_class("pl-thumb")
 
 
 # --- the history ---------------------------------------------------------------------------------
@@ -212,13 +205,11 @@ class Gallery:
         self.count = widgets.HTML()
         self.zip = widgets.Button(description="All as zip", icon="file-archive-o")
         self.link = widgets.HTML()
-        self.wall = make_thumbs()
-        self.empty = widgets.HTML("What you make is kept here. Press a picture to see its recipe.")
-        self.empty.add_class("pl-empty")
+        self.wall = widgets.Box().add_class("pl-thumbs")
+        self.empty = widgets.HTML(EMPTY).add_class("pl-empty")
         head = widgets.HBox([self.count, widgets.HBox([self.link, self.zip])])
-        head.add_class("pl-gallery-head")
-        self.box = widgets.VBox([head, self.empty, self.wall])
-        self.box.add_class("pl-gallery")
+        parts = [head.add_class("pl-gallery-head"), self.empty, self.wall]
+        self.box = widgets.VBox(parts).add_class("pl-gallery")
         self.zip.on_click(lambda _: self._pack())
         for entry in history.entries:
             self._hang(entry)
