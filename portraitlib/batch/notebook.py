@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from portraitlib.places import notebook_address
-from portraitlib.portrait import check_writable, write_json, write_whole
-from portraitlib.settings import RANGES, UsageError, check_number, check_record, nearest
+from portraitlib.portrait import check_writable, read_json, write_json, write_whole
+from portraitlib.settings import RANGES, UsageError, check_number, nearest
 
 EXECUTION = "execution.json"  # written last: where it is, the folder is whole
 PARTIAL = ".partial.ipynb"
@@ -35,8 +35,8 @@ RESULTS = "results.json"
 DONE, MISTAKE, LOST, STOPPED = 0, 2, 75, 130  # what the process says by its exit code
 # Lists of values of one setting: the name of a list -> the setting.
 LISTS = {"step_counts": "num_inference_steps"} | {f"{name}s": name for name in RANGES}
-PLAIN = {"int": int, "float": int | float, "str": str, "bool": bool}
-TYPES: dict[str, Any] = PLAIN | {"list": list, "tuple": tuple | list, "dict": dict}
+TYPES: dict[str, Any] = {"int": int, "float": int | float, "str": str, "bool": bool}
+TYPES |= {"list": list, "tuple": tuple | list, "dict": dict}
 
 
 class NotebookFailed(RuntimeError):
@@ -108,10 +108,9 @@ class Record(TypedDict):
 
 def read_execution(folder: Path) -> Execution | None:
     """The run that lies in a folder, failed ones too; None if there is none, or not a whole one."""
-    path = folder / EXECUTION
     try:
-        record = check_record(str(path), json.loads(path.read_text(encoding="utf-8")), Record)
-    except (OSError, ValueError):
+        record = read_json(folder / EXECUTION, Record)
+    except UsageError:
         return None
     values: dict[str, Any] = {**record, "notebook": folder / record["notebook"]}
     return Execution(folder=folder, reused=True, **values)

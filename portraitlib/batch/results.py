@@ -17,8 +17,7 @@ from portraitlib import places
 from portraitlib.batch.notebook import RESULTS, Execution, read_execution
 from portraitlib.cost import UNKNOWN, Cost, cost_of, duration, money
 from portraitlib.places import installed_version, output_folder, versions
-from portraitlib.portrait import Portrait, write_json, write_whole
-from portraitlib.settings import UsageError, check_record
+from portraitlib.portrait import Portrait, read_json, write_json, write_whole
 
 MOST_FIGURES = 8  # columns of figures in the table of runs; all figures stand with the run
 LOST = (
@@ -97,12 +96,7 @@ def read_results(folder: Path | None) -> Results:
     """
     if folder is None:
         return {"portraits": [], "figures": {}}
-    path = folder / RESULTS
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{path}: cannot be read ({problem}); delete it") from None
-    return check_record(str(path), content, Results)
+    return read_json(folder / RESULTS, Results)
 
 
 def report(folder: str | os.PathLike[str], next_notebook: str = "") -> None:

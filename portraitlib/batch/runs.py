@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import os
-import queue
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from portraitlib.batch.engines import Engine, LocalEngine, WorkerLost, clear_remains
 from portraitlib.batch.notebook import (
-    DONE,
-    MISTAKE,
     PARTIAL,
     Execution,
     NotebookFailed,
@@ -38,13 +33,12 @@ from portraitlib.batch.notebook import (
 )
 from portraitlib.batch.results import describe_run, shown, spent_on, write_report
 from portraitlib.cost import Budget, BudgetSpent, Cost, duration
-from portraitlib.places import PACKAGE, cache_folder, project_folder
+from portraitlib.places import cache_folder, project_folder
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 
 Say = Callable[[str], None]
 TRIES = 2  # of a run whose worker is lost; a cell that raises would raise again
-STOP_S = 30.0  # a worker that has not ended by itself in that time is killed
 
 
 # --- the demo ------------------------------------------------------------------------------------
@@ -96,25 +90,6 @@ def demo(
 # --- running -------------------------------------------------------------------------------------
 
 
-class WorkerLost(RuntimeError):
-    """The process or machine that executed a run is gone; a second try is worth it."""
-
-
-class Engine(Protocol):
-    """Where runs are executed: `places` at a time, each until it lies in the store.
-
-    run: blocks; raises WorkerLost.  stop: ends what is under way.
-    """
-
-    places: int
-
-    def run(self, task: Task, attempt: int) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def run_tasks(
     tasks: Sequence[Task],
     store: Path,
@@ -160,7 +135,7 @@ def run_tasks(
         finally:
             for task in tasks:
                 if task.name not in done:
-                    _clear_remains(task, store)
+                    clear_remains(task, store)
     return {task.name: done[task.name] for task in tasks if task.name in done}
 
 
@@ -197,18 +172,12 @@ def _keep_lost(task: Task, store: Path, error: str, attempts: int) -> Execution:
     for path in sorted(store.glob(f".{glob.escape(task.name)}-*/{PARTIAL}")):
         with contextlib.suppress(OSError, ValueError):
             executed = nbformat.read(path, as_version=4)
-    _clear_remains(task, store)
+    clear_remains(task, store)
     working = Path(tempfile.mkdtemp(prefix=f".{task.name}-", dir=store))
     run = Execution(task.notebook, store / task.name, task.address, task.parameters, 0.0)
     run = replace(run, error=error, attempts=attempts)
     keep(run, executed, working)
     return run
-
-
-def _clear_remains(task: Task, store: Path) -> None:
-    """Remove the working folders that killed workers of a task left behind."""
-    for folder in store.glob(f".{glob.escape(task.name)}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _affordable(budget: Budget, runs: Iterable[Execution], device: str | None, say: Say) -> bool:
@@ -257,112 +226,3 @@ def _teller(tasks: Sequence[Task], total: int, say: Say) -> Callable[..., None]:
         say(f"{label}: {end}{' on its second try' * (attempt > 1)}{left}")
 
     return tell
-
-
-# --- on this machine -----------------------------------------------------------------------------
-
-
-def _order_line(task: Task, store: Path, attempt: int, progress: bool) -> str:
-    """What the worker reads; raises UsageError for parameters that cannot be written down."""
-    content = {**asdict(task), "notebook": str(task.notebook)}
-    order = {"task": content, "store": str(store), "attempt": attempt, "progress": progress}
-    try:
-        return json.dumps(order) + "\n"
-    except TypeError as problem:
-        raise UsageError(f"{task.notebook.name}: {problem}; expected plain values") from None
-
-
-class LocalEngine:
-    """A process a run on this machine; with several at a time, a GPU each in turn."""
-
-    def __init__(self, store: Path, jobs: int = 1, variables: Mapping[str, str] | None = None):
-        self.store, self.places = store, jobs
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._stopping = False
-        self._slots: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
-        for slot in _slots(jobs):
-            self._slots.put({**slot, **(variables or {})})
-
-    def run(self, task: Task, attempt: int) -> None:
-        """Execute the task; raises WorkerLost, or UsageError for a store that cannot be used."""
-        _clear_remains(task, self.store)  # of a worker that was killed
-        line = _order_line(task, self.store, attempt, progress=self.places == 1)
-        slot = self._slots.get()
-        try:
-            code, last_line = self._run_worker(line, slot)
-        finally:
-            self._slots.put(slot)
-        if code == MISTAKE:
-            raise UsageError(last_line)
-        if code != DONE:
-            reason = f"signal {-code}" if code < 0 else last_line or f"exit code {code}"
-            raise WorkerLost(f"its worker was lost ({reason})")
-
-    def _run_worker(self, line: str, slot: Mapping[str, str]) -> tuple[int, str]:
-        """Start a worker, hand it the task, wait; the exit code, and the last line it printed."""
-        # A file and no pipe: a kernel that outlives its worker would hold a pipe open.
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "portraitlib.batch.notebook"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=None if self.places == 1 else output,
-                env={**os.environ, **kernel_variables(), **slot},
-                # Ctrl-C is for the batch, which ends its workers in turn.
-                start_new_session=True,
-            )
-            self._processes.add(process)
-            assert process.stdin is not None
-            with contextlib.suppress(OSError, ValueError):  # it is gone, or was stopped already
-                process.stdin.write(line.encode())
-                process.stdin.flush()
-            if self._stopping:
-                _end(process)
-            code = process.wait()
-            self._processes.discard(process)
-            _end(process)
-            output.seek(0)
-            lines = output.read().decode(errors="replace").strip().splitlines()
-            return code, lines[-1] if lines else ""
-
-    def stop(self) -> None:
-        """End all workers: each ends with its stdin."""
-        self._stopping = True
-        processes = list(self._processes)
-        for process in processes:
-            _end(process)
-        for process in processes:
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-    close = stop
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        if process.stdin is not None:
-            process.stdin.close()
-
-
-def kernel_variables() -> dict[str, str]:
-    """Environment variables with which kernels that are started have this copy of the library."""
-    path = filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])
-    # Some kernels warn of their debugger else.
-    return {"PYTHONPATH": os.pathsep.join(path), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-
-
-def _slots(jobs: int) -> list[dict[str, str]]:
-    """The environment of each place: its GPU, and its share of the processors."""
-    if jobs == 1:
-        return [{}]
-    from portraitlib.device import gpu_ids
-
-    gpus = gpu_ids()
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
-    shared = {} if "OMP_NUM_THREADS" in os.environ else threads
-    return [
-        {**shared, **({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})}
-        for place in range(jobs)
-    ]
