@@ -96,6 +96,18 @@ def check_number(owner: str, name: str, value: Any, allowed: Range) -> int | flo
     return number
 
 
+def check_numbers(record: Any) -> None:
+    """Put checked, plain numbers into the fields of a frozen record that have a row in RANGES.
+
+    None stays where it is the default. Raises UsageError.
+    """
+    for setting in fields(record):
+        name, value = setting.name, getattr(record, setting.name)
+        if name in RANGES and not (value is None and setting.default is None):
+            checked = check_number(type(record).__name__, name, value, RANGES[name])
+            object.__setattr__(record, name, checked)
+
+
 def _plain_number(value: Any, whole: bool) -> int | float | None:
     """A finite int (if whole) or float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -180,12 +192,7 @@ class Sampling:
     negative_prompt: str = ""
 
     def __post_init__(self) -> None:
-        for name in (setting.name for setting in fields(self) if setting.name in RANGES):
-            value = getattr(self, name)
-            if value is None and name not in ("seed", "num_images"):
-                continue
-            # Frozen: the checked, plain number is put in place of a numpy number or 4.0.
-            object.__setattr__(self, name, check_number("Sampling", name, value, RANGES[name]))
+        check_numbers(self)
         last_seed = self.seed + self.num_images - 1
         if last_seed > RANGES["seed"].high:
             raise UsageError(
@@ -288,16 +295,13 @@ class DreamBooth:
     save_every_steps: int = 100
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         optional = {field.name for field in fields(self) if field.default is None}
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if value is None and name in optional:
                 continue
-            if name in RANGES:
-                object.__setattr__(
-                    self, name, check_number("DreamBooth", name, value, RANGES[name])
-                )
-            elif name in CHOICES and value not in CHOICES[name]:
+            if name in CHOICES and value not in CHOICES[name]:
                 raise UsageError(
                     f"DreamBooth.{name}: got {value!r}, expected one of {', '.join(CHOICES[name])}"
                 )
@@ -334,9 +338,7 @@ class Control:
     guess_mode: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("scale", "start", "end"):
-            value = check_number("Control", name, getattr(self, name), RANGES[name])
-            object.__setattr__(self, name, value)
+        check_numbers(self)
         if self.start >= self.end:
             raise UsageError(
                 f"Control.start: got {self.start:g} with end={self.end:g}, expected start before "
