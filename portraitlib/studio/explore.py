@@ -19,7 +19,7 @@ from portraitlib.generate.calls import bind_call, get_setting, setting_names, wi
 from portraitlib.generate.regions import RADIUS, select_region
 from portraitlib.photos.files import read_content
 from portraitlib.photos.pictures import Picture, open_picture
-from portraitlib.portrait import Portrait
+from portraitlib.portrait import Portrait, caption
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
 from portraitlib.studio.fields import SHOWN, Setting, make_setting, shown
@@ -135,13 +135,7 @@ def _summary(portraits: list[Portrait]) -> str:
         return ""
     seeds = ", ".join(str(portrait.recipe.get("seed")) for portrait in portraits)
     seconds = sum(portrait.recipe.get("seconds") or 0.0 for portrait in portraits)
-    strength = f"strength {recipe['strength']:g}; " if "strength" in recipe else ""
-    scale = recipe.get("controlnet_conditioning_scale")
-    control = "" if scale is None else f"control {scale}; "
-    return (
-        f"seed {seeds}; {recipe.get('num_inference_steps')} steps; "
-        f"guidance {recipe.get('guidance_scale')}; {strength}{control}{seconds:.1f} s"
-    )
+    return html.escape(f"{caption({**recipe, 'seed': seeds})} · {seconds:.1f} s")
 
 
 # --- a picture to click on -----------------------------------------------------------------------

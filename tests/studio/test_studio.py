@@ -91,7 +91,7 @@ def test_a_press_makes_a_picture_with_the_values_of_the_controls():
     ]
     assert shown(box).format == "jpeg"
     assert Image.open(io.BytesIO(shown(box).value)).format == "JPEG"
-    assert said(box) == "seed 3; 7 steps; guidance 5.0; strength 0.5; 0.5 s"
+    assert said(box) == "seed 3 · 7 steps · guidance 5 · strength 0.5 · 0.5 s"
 
 
 def test_a_mistake_is_told_in_one_line_and_the_next_press_works():
