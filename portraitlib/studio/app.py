@@ -158,8 +158,7 @@ class Studio:
         self.drop = FilePlace(
             words, self._take_png, self.stage.wrong, "Settings of a PNG", accept="image/png"
         )
-        self.command = widgets.Textarea(rows=6)
-        self.command.layout.width = "100%"
+        self.command = widgets.Textarea(rows=6, layout={"width": "100%"})
         copy = widgets.Button(description="Copy", icon="copy").add_class("pl-copy")
         command = titled([self.command, copy], "The same by papermill").add_class("pl-command")
         self.sheet = widgets.HTML().add_class("pl-sheet")

@@ -150,26 +150,22 @@ def sheet_html(table: SweepTable, scores: Measurement | None) -> str:
     """A sweep as a table: the setting varied last runs across, the one before it down."""
     *down, across = table.varied
     measured = iter(scores.rows if scores else ())
-    cells = {}
+    cells = []
     for row in table.rows:
-        place = tuple(repr(row.settings[name]) for name in table.varied)
         pictures = [
-            (_address(portrait), portrait.recipe.get("seed", ""), _scores(next(measured, {})))
+            (
+                data_link(encoded(portrait.image, CELL_PX), "image/jpeg"),
+                portrait.recipe.get("seed", ""),
+                _scores(next(measured, {})),
+            )
             for portrait in row.portraits
         ]
-        cells[place] = {"error": row.error, "pictures": pictures}
-    columns = table.values(across)
-    rows = []
-    for value in table.values(down[0]) if down else [None]:
-        before = (repr(value),) if down else ()
-        head = _label(down[0], value) if down else ""
-        rows.append((head, [cells[(*before, repr(other))] for other in columns]))
-    heads = [_label(across, value) for value in columns]
+        cells.append({"error": row.error, "pictures": pictures})
+    heads = [_label(across, value) for value in table.values(across)]
+    sides = [_label(down[0], value) for value in table.values(down[0])] if down else [""]
+    width = len(heads)  # the setting varied last changes fastest
+    rows = [(side, cells[i * width : (i + 1) * width]) for i, side in enumerate(sides)]
     return _page("sheet.html").render(heads=heads, rows=rows, down=bool(down))
-
-
-def _address(portrait: Portrait) -> str:
-    return data_link(encoded(portrait.image, CELL_PX), "image/jpeg")
 
 
 def _label(name: str, value: Any) -> str:

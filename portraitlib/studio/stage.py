@@ -41,11 +41,6 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     @property
-    def busy(self) -> bool:
-        """Does a job run?"""
-        return self._thread is not None
-
-    @property
     def replaced(self) -> bool:
         """Does another job wait for the end of this one?"""
         return self._next is not None
@@ -101,10 +96,10 @@ class Stage:
         self.action = widgets.Button(description="Generate", button_style="primary", icon="magic")
         self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
         self.bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0).add_class("pl-bar")
-        self.live = widgets.Checkbox(description="Draw when a setting changes", indent=False)
-        self.live.layout.width = "auto"
+        words = "Draw when a setting changes"
+        self.live = widgets.Checkbox(description=words, indent=False, layout={"width": "auto"})
         self.line = widgets.HTML().add_class("pl-say")
-        self.picture = widgets.Image(format="jpeg", layout=widgets.Layout(display="none"))
+        self.picture = widgets.Image(format="jpeg", layout={"display": "none"})
         self.recipe = widgets.HTML().add_class("pl-recipe")
         self.link = widgets.HTML("<span class='pl-get pl-off'>Download PNG</span>")
         self.to_photo = widgets.Button(description="To photo", icon="image")
