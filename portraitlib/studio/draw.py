@@ -74,7 +74,8 @@ def make(
         return Made(drawn(adapted, *inputs, **settings), adapter=adapter)
     TOGETHER[drawn] = TOGETHER[function]
     try:
-        table = sweep(drawn, adapted, *inputs, vary=_vary(screen, settings), **settings)
+        held = {name: value for name, value in settings.items() if name not in screen.vary}
+        table = sweep(drawn, adapted, *inputs, vary=screen.vary, **held)
     finally:
         del TOGETHER[drawn]
     sizes_vary = "size_px" in screen.vary
@@ -154,14 +155,6 @@ def teach(model: Model, screen: Screen, photos: PhotoSet | None, watch: Callback
     return train_dreambooth(
         model, photos, training, classes, trackers=(), on_step=watch.on_training
     )
-
-
-def _vary(screen: Screen, settings: dict[str, Any]) -> dict[str, list[Any]]:
-    """What is varied; a prompt that is varied is no longer held."""
-    vary = {name: list(values) for name, values in screen.vary.items()}
-    for name in vary:
-        settings.pop(name, None)
-    return vary
 
 
 def score(
