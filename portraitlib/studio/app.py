@@ -123,9 +123,8 @@ class Studio:
         self.control = Form(screen.control)
         for form in self._forms().values():
             form.observe(self._moved)
-        self.photo = PhotoPanel(self.model, self.photos, self.folder, self._moved, self.stage.wrong)
-        if self._nameless():
-            self.photo.name_all()
+        self.photo = PhotoPanel(self.model, self.folder, self._moved, self.stage.wrong)
+        self.photo.fill(self.photos, all_named=self._nameless())
         self.adapters = AdapterPanel(self.folder, self._moved, self.stage.wrong)
         training, count = screen.training or DreamBooth(), screen.num_class_images
         self.train = TrainPanel(
@@ -318,8 +317,8 @@ class Studio:
             self.photos = read_photos(folder, size_px=self.model.preset.size_px)
             self.photos_dir = str(folder.absolute())
             self.train.fill(self.photos)
-            self.photo.fill_thumbs(self.photos)
-            self.photo.use("")
+            self.photo.fill(self.photos)
+            self._moved()
             self.stage.say(str(self.photos.summary))
 
         self.stage.run(read, "Reading the photos")

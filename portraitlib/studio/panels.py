@@ -45,20 +45,14 @@ class PhotoPanel:
     file: where it lies; "" for the first photo of the set.  changed: called when it is another.
     """
 
-    def __init__(
-        self, model: Model, photos: PhotoSet | None, folder: Path,
-        changed: Callable[[], Any], say: Say,
-    ) -> None:  # fmt: skip
+    def __init__(self, model: Model, folder: Path, changed: Callable[[], Any], say: Say) -> None:
         self.model, self.folder, self.changed, self.say = model, folder, changed, say
-        self.file, self.all_named = "", False
         self.place, self.picture = shown_place()
         self.edges_place, self.edges = shown_place()
         self.thumbs = widgets.Box().add_class("pl-thumbs")
         self.thumbs_box = widgets.VBox([self.thumbs]).add_class("pl-photos")
         words = "or drop a photo here; it is turned upright and cut about the head"
         self.drop = FilePlace(words, self._upload, say, "Another photo")
-        self.fill_thumbs(photos)
-        self.show()
 
     def source(self, *places: Any) -> Any:
         """The picture, with its edges beneath it if asked for, beside the photos to choose from."""
@@ -66,10 +60,16 @@ class PhotoPanel:
         choice = widgets.VBox([self.drop, self.thumbs_box])
         return widgets.Box([pair, choice]).add_class("pl-source")
 
-    def fill_thumbs(self, photos: PhotoSet | None) -> None:
-        """Show the photos of a set, to choose one from."""
-        self.photos, self.all_named = photos, False
+    def fill(self, photos: PhotoSet | None, all_named: bool = False) -> None:
+        """Show the photos of a set, to choose one from, and start from the first.
+
+        all_named: name that by a file too: a command without a folder would take another.
+        """
+        self.photos, self.all_named = photos, all_named
         self.thumbs.children = _thumbs_of(photos or (), self._press)
+        first = self._first()
+        self.file = self._keep(first.image) if all_named and first is not None else ""
+        self.show()
 
     def use(self, file: str) -> None:
         """Start from the picture in a file; "" is the first photo."""
@@ -91,13 +91,6 @@ class PhotoPanel:
     def given(self) -> Any:
         """The picture, as a screen has it; None if there is none."""
         return self.file or self._first()
-
-    def name_all(self) -> None:
-        """Name the first photo by a file too: a command without a folder would take another."""
-        self.all_named = True
-        first = self._first()
-        if first is not None:
-            self.use(self._keep(first.image))
 
     def _first(self) -> Any:
         return next((photo for photo in self.photos or () if photo.image is not None), None)
