@@ -38,6 +38,13 @@ SAMPLER_NAMES = {
     "LCMScheduler": "LCM",
 }
 
+# What a recipe calls the settings of a control.
+CONTROL_ENTRIES = {
+    "controlnet_conditioning_scale": "scale",
+    "control_guidance_start": "start",
+    "control_guidance_end": "end",
+    "guess_mode": "guess_mode",
+}
 # What the caption of a picture says of its recipe.
 CAPTION = {
     "seed": "seed {}",
@@ -310,14 +317,7 @@ def _adapter_name(entry: dict[str, Any]) -> str:
 
 def _control_lines(recipe: dict[str, Any]) -> dict[str, str]:
     """One entry "ControlNet N" for each condition, as the web UI's extension writes them."""
-    names = (
-        "condition",
-        "controlnet",
-        "controlnet_conditioning_scale",
-        "control_guidance_start",
-        "control_guidance_end",
-        "guess_mode",
-    )
+    names = ("condition", "controlnet", *CONTROL_ENTRIES)
     if not set(names) <= set(recipe):
         return {}
     columns = (value if isinstance(value, list) else [value] for value in map(recipe.get, names))

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from portraitlib.portrait import PARAMETERS_KEY, RECIPE_KEY, read_recipe
+from portraitlib.portrait import CONTROL_ENTRIES, PARAMETERS_KEY, RECIPE_KEY, read_recipe
 from portraitlib.settings import RANGES, Control, DreamBooth, Sampling, UsageError, check_number
 
 
@@ -247,15 +247,6 @@ def read_dropped(content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
         f"this {kind} carries no settings: expected a PNG made here or by AUTOMATIC1111; "
         "to draw from it, drop it on the photo"
     )
-
-
-# What a recipe calls the settings of a control.
-CONTROL_ENTRIES = {
-    "controlnet_conditioning_scale": "scale",
-    "control_guidance_start": "start",
-    "control_guidance_end": "end",
-    "guess_mode": "guess_mode",
-}
 
 
 def settings_of_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
