@@ -221,9 +221,6 @@ def _values(path: Path, about: Any, given: Any) -> list[Any]:
     values = [_value(about, part) for part in parts]
     if not values:
         raise UsageError(f"{where}: got no values, expected one or more")
-    for index, value in enumerate(values):
-        if any(repr(value) == repr(other) for other in values[:index]):
-            raise UsageError(f"{where}: got {value!r} twice, expected each value once")
     return values
 
 

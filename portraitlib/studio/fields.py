@@ -67,7 +67,6 @@ class Setting:
     read, write: its value as the record takes it, and back.  optional: may it be None?
     """
 
-    name: str
     box: Any = field(repr=False)
     control: Any = field(repr=False)
     read: Callable[[], Any] = field(repr=False)
@@ -113,7 +112,7 @@ def make_setting(
     caption = widgets.HTML(f'<span title="{words}">{words}</span>').add_class("pl-help")
     line = widgets.Box(list(parts)).add_class("pl-row")
     box = widgets.VBox([line, caption]).add_class("pl-setting").add_class(f"pl-{name}")
-    return Setting(name, box, control, read, write, empty is not None)
+    return Setting(box, control, read, write, empty is not None)
 
 
 def _range_words(allowed: Range | None) -> str:
