@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -109,7 +109,7 @@ def run_tasks(
     """
     done = {} if again else _standing(tasks, store, say)
     waiting = deque((task, 1) for task in tasks if task.name not in done)
-    tell = _teller(tasks, len(waiting), say)
+    total, start_s = len(waiting), time.monotonic()
     active: dict[Future[None], tuple[Task, int]] = {}
     with ThreadPoolExecutor(max(1, min(engine.places, len(waiting)))) as threads:
         try:
@@ -117,7 +117,8 @@ def run_tasks(
                 while waiting and len(active) < engine.places:
                     task, attempt = waiting.popleft()
                     active[threads.submit(engine.run, task, attempt)] = task, attempt
-                    tell(task, attempt)
+                    if attempt == 1:
+                        say(f"[{total - len(waiting)}/{total}] {_label(task, tasks)}")
                 finished, _ = wait(active, return_when=FIRST_COMPLETED)
                 for future in finished:
                     task, attempt = active.pop(future)
@@ -126,7 +127,9 @@ def run_tasks(
                         waiting.appendleft((task, attempt + 1))
                         continue
                     done[task.name] = run
-                    tell(task, attempt, run)
+                    rest = len(waiting) + len(active)
+                    rest_s = (time.monotonic() - start_s) / (total - rest) * rest
+                    say(f"{_label(task, tasks)}: {_end_of(run, rest_s)}")
                 if waiting and budget and not _affordable(budget, done.values(), device, say):
                     waiting.clear()
         except BaseException:
@@ -206,23 +209,8 @@ def _label(task: Task, tasks: Sequence[Task]) -> str:
     return " ".join([task.notebook.stem, *apart])
 
 
-def _teller(tasks: Sequence[Task], total: int, say: Say) -> Callable[..., None]:
-    """A function that says what starts and ends, and how long the rest will take."""
-    counts: Counter[str] = Counter()
-    start_s = time.monotonic()
-
-    def tell(task: Task, attempt: int, run: Execution | None = None) -> None:
-        label = _label(task, tasks)
-        if run is None:
-            counts["started"] += attempt == 1
-            if attempt == 1:
-                say(f"[{counts['started']}/{total}] {label}")
-            return
-        counts["finished"] += 1
-        end = f"FAILED: {run.error}" if run.error else f"done in {duration(run.duration_s)}"
-        rest = total - counts["finished"]
-        rest_s = (time.monotonic() - start_s) / counts["finished"] * rest
-        left = f"; about {duration(rest_s)} to go" if rest else ""
-        say(f"{label}: {end}{' on its second try' * (attempt > 1)}{left}")
-
-    return tell
+def _end_of(run: Execution, rest_s: float) -> str:
+    """How a run ended, and how long the others will take."""
+    end = f"FAILED: {run.error}" if run.error else f"done in {duration(run.duration_s)}"
+    left = f"; about {duration(rest_s)} to go" if rest_s else ""
+    return f"{end}{' on its second try' * (run.attempts > 1)}{left}"
