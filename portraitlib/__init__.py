@@ -74,12 +74,9 @@ __all__ = [*sorted(_HOMES), "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from portraitlib.places import installed_version
 
-        try:
-            return version("portraitlib")
-        except PackageNotFoundError:  # a checkout that was not installed
-            return "unknown"
+        return installed_version("portraitlib") or "unknown"  # a checkout that was not installed
     if name not in _HOMES:
         raise AttributeError(f"module 'portraitlib' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

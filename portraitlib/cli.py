@@ -16,7 +16,6 @@ from portraitlib.batch.batch import run_batch, split_name
 from portraitlib.batch.notebook import NotebookFailed
 from portraitlib.batch.runs import demo
 from portraitlib.cost import Budget, BudgetSpent
-from portraitlib.places import installed_version
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 from portraitlib.training import command
@@ -74,8 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Portraits from words, on any machine.",
         epilog="The model is the embedded `mini` where there is no GPU, else `sdxl`.",
     )
-    version = installed_version("portraitlib") or "unknown"
-    parser.add_argument("--version", action="version", version=f"portraitlib {version}")
+    parser.add_argument("--version", action="version", version=f"portraitlib {pl.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (run, about, epilog, arguments) in COMMANDS.items():
         layout = argparse.RawDescriptionHelpFormatter
