@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from portraitlib.places import notebook_address
+from portraitlib.places import most_memory_gb, notebook_address
 from portraitlib.portrait import check_writable, read_json, write_json, write_whole
 from portraitlib.settings import RANGES, UsageError, check_number, nearest
 
@@ -244,7 +244,7 @@ def execute(task: Task, store: Path, attempt: int = 1, progress: bool = True) ->
     start_s = time.perf_counter()
     try:
         executed, error = _run_cells(task, working, progress)
-        seconds, peak_gb = time.perf_counter() - start_s, _children_peak_gb()
+        seconds, peak_gb = time.perf_counter() - start_s, most_memory_gb("RUSAGE_CHILDREN")
         run = Execution(task.notebook, store / task.name, task.address, task.parameters, seconds)
         run = replace(run, error=error, attempts=attempt, peak_memory_gb=peak_gb)
         keep(run, executed, working)
@@ -264,16 +264,6 @@ def keep(run: Execution, executed: Any, working: Path) -> None:
     os.chmod(working, 0o755)  # a temporary folder is for its maker alone
     shutil.rmtree(run.folder, ignore_errors=True)
     os.replace(working, run.folder)
-
-
-def _children_peak_gb() -> float | None:
-    """The most main memory that an ended process started from here had, in GB; None if unknown."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return most / 1e9 * (1 if sys.platform == "darwin" else 1024) or None
 
 
 def _run_cells(task: Task, working: Path, progress: bool) -> tuple[Any, str | None]:
