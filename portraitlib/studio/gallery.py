@@ -111,14 +111,6 @@ class History:
         name = f"{self.number:05d}-seed-{portrait.recipe.get('seed', 0)}.png"
         return self._remember(portrait.save(self.folder / name), portrait)
 
-    def zip_bytes(self) -> bytes:
-        """All pictures of the history in one file; PNGs are packed already."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:
-            for entry in self.entries:
-                packed.write(entry.path, entry.path.name)
-        return buffer.getvalue()
-
     def _remember(self, path: Path, portrait: Portrait) -> Entry:
         small = encoded(portrait.image, THUMBNAIL_PX)
         self.entries.append(Entry(path, portrait.recipe, small))
@@ -239,7 +231,11 @@ class Gallery:
         self.link.value = ""
 
     def _pack(self) -> None:
-        content = self.history.zip_bytes()
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:  # PNGs are small already
+            for entry in self.history.entries:
+                packed.write(entry.path, entry.path.name)
+        content = buffer.getvalue()
         path = self.history.folder.parent / "portraits.zip"
         write_whole(path, content)
         size = f"{len(content) / 1e6:.1f} MB"
