@@ -43,8 +43,8 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
         show_strip,
         show_table,
     )
-    from portraitlib.studio.explore import explore, open_studio
-    from portraitlib.studio.region import mark_region, pick_region
+    from portraitlib.studio.app import open_studio
+    from portraitlib.studio.explore import explore, mark_region, pick_region
     from portraitlib.training.class_images import class_images_cost, make_class_images
     from portraitlib.training.class_set import ClassImages, read_class_images, show_class_images
     from portraitlib.training.dreambooth import train_dreambooth
@@ -74,12 +74,9 @@ __all__ = [*sorted(_HOMES), "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from portraitlib.places import installed_version
 
-        try:
-            return version("portraitlib")
-        except PackageNotFoundError:  # a checkout that was not installed
-            return "unknown"
+        return installed_version("portraitlib") or "unknown"  # a checkout that was not installed
     if name not in _HOMES:
         raise AttributeError(f"module 'portraitlib' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

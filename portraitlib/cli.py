@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import portraitlib as pl
-from portraitlib.places import installed_version
+from portraitlib.batch.batch import run_batch, split_name
+from portraitlib.batch.notebook import NotebookFailed
+from portraitlib.batch.runs import demo
+from portraitlib.cost import Budget, BudgetSpent
+from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
+from portraitlib.training import command
 
 CLUSTER = """\
 Everything is checked before anything runs. The same command again runs only what is missing or
@@ -42,14 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{where}{problem.strerror or problem}", 2)
     except KeyboardInterrupt as stopped:
         return _complain(str(stopped) or "stopped; nothing half made was kept", 130)
-    except RuntimeError as problem:
-        from portraitlib.batch.notebook import NotebookFailed
-        from portraitlib.cost import BudgetSpent
-
-        if isinstance(problem, BudgetSpent):
-            return _complain(str(problem), 3)
-        if not isinstance(problem, NotebookFailed):
-            raise
+    except BudgetSpent as problem:
+        return _complain(str(problem), 3)
+    except NotebookFailed as problem:
         print(problem, file=sys.stderr)
         return 1
     return 0
@@ -73,8 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Portraits from words, on any machine.",
         epilog="The model is the embedded `mini` where there is no GPU, else `sdxl`.",
     )
-    version = installed_version("portraitlib") or "unknown"
-    parser.add_argument("--version", action="version", version=f"portraitlib {version}")
+    parser.add_argument("--version", action="version", version=f"portraitlib {pl.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (run, about, epilog, arguments) in COMMANDS.items():
         layout = argparse.RawDescriptionHelpFormatter
@@ -100,8 +99,6 @@ def _generate(chosen: argparse.Namespace) -> None:
         size_px=chosen.size_px,
         negative_prompt=chosen.negative_prompt,
     )
-    from portraitlib.portrait import check_writable
-
     folder = Path(chosen.output).expanduser().absolute()
     check_writable(folder)
     model = pl.load_model(chosen.model)
@@ -112,8 +109,6 @@ def _generate(chosen: argparse.Namespace) -> None:
 
 def _photos(chosen: argparse.Namespace) -> None:
     """Read, report, write the sheet, print its path."""
-    from portraitlib.portrait import check_writable, write_whole
-
     target = Path(chosen.output).expanduser().absolute()
     if target.suffix.lower() != ".png":
         raise UsageError(f"--output: got {chosen.output!r}, expected a file that ends in .png")
@@ -128,23 +123,16 @@ def _photos(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     """Train, or write a settings file to train with."""
-    from portraitlib.training.command import (
-        changed,
-        example_file,
-        read_training_file,
-        train_from_file,
-        write_plan,
-    )
-
     if chosen.example:
-        print(example_file(chosen.model), end="")
+        print(command.example_file(chosen.model), end="")
     elif chosen.plan:
-        print(write_plan(chosen.plan))
+        print(command.write_plan(chosen.plan))
     elif chosen.settings is None:
         raise UsageError("train: no settings file; try portraitlib train --example > settings.toml")
     else:
-        asked = read_training_file(chosen.settings)
-        train_from_file(changed(asked, chosen.model, chosen.photos, chosen.out), _say)
+        asked = command.read_training_file(chosen.settings)
+        asked = command.changed(asked, chosen.model, chosen.photos, chosen.out)
+        command.train_from_file(asked, _say)
 
 
 def _free_name(folder: Path, prompt: str, seed: int) -> Path:
@@ -157,17 +145,11 @@ def _free_name(folder: Path, prompt: str, seed: int) -> Path:
 
 
 def _demo(chosen: argparse.Namespace) -> None:
-    from portraitlib.batch.runs import demo
-
     demo(chosen.output, say=_say)
 
 
 def _batch(chosen: argparse.Namespace) -> None:
     """Run, and say what came of it; what failed or was not run makes the exit code."""
-    from portraitlib.batch.batch import run_batch, split_name
-    from portraitlib.batch.notebook import NotebookFailed
-    from portraitlib.cost import Budget, BudgetSpent
-
     parameters: dict[str, str] = {}
     vary: dict[str, str] = {}
     for name, value in chosen.parameter:
@@ -218,6 +200,7 @@ def _say(line: str) -> None:
 
 Argument = tuple[str, Any, str, dict[str, Any]]  # flags, how its value is called, help, and more
 NUMBER, FRACTION, SWITCH = {"type": int}, {"type": float}, {"action": "store_true"}
+MANY: dict[str, Any] = {"action": "append", "default": []}
 SHOWN = " (%(default)s)"
 GENERATE: tuple[Argument, ...] = (
     ("prompt", None, "what the picture shows", {}),
@@ -246,18 +229,8 @@ TRAIN: tuple[Argument, ...] = (
 )
 BATCH: tuple[Argument, ...] = (
     ("notebooks", "NOTEBOOK", "such as notebooks/0*.ipynb", {"nargs": "+"}),
-    (
-        "-p --parameter",
-        ("NAME", "VALUE"),
-        "a parameter for all runs",
-        {"nargs": 2, "action": "append", "default": []},
-    ),
-    (
-        "--vary",
-        "NAME=A,B,C",
-        "a parameter with several values; given twice, every combination is run",
-        {"action": "append", "default": []},
-    ),
+    ("-p --parameter", ("NAME", "VALUE"), "a parameter for all runs", {"nargs": 2, **MANY}),
+    ("--vary", "NAME=A,B,C", "values to try; given twice, every combination is run", MANY),
     ("--model", "NAME[,NAME]", "the same as model_name", {}),
     ("--out --output", "FOLDER", "where the runs go" + SHOWN, {"default": "runs/batch"}),
     ("--engine", "NAME", "local or ray" + SHOWN, {"default": "local"}),

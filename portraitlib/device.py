@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import torch
 
+from portraitlib.places import most_memory_gb
 from portraitlib.settings import UsageError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -137,12 +137,7 @@ def peak_memory_gb(device: torch.device) -> float | None:
         return int(line.split()[1]) * 1024 / 1e9
     except (OSError, ValueError):
         pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return most_memory_gb("RUSAGE_SELF")
 
 
 def put_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

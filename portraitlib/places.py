@@ -84,6 +84,20 @@ def installed_version(name: str) -> str | None:
         return None
 
 
+def most_memory_gb(whose: str) -> float | None:
+    """The most main memory that a process had, in GB (10**9 bytes); None if the system tells none.
+
+    whose: "RUSAGE_SELF" for this process, "RUSAGE_CHILDREN" for those that it started and that
+        ended.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(getattr(resource, whose)).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9 or None
+
+
 def source_hash(notebook: Mapping[str, Any]) -> str:
     """Hash of the cells of a notebook as they are written, whatever their outputs."""
     return digest([(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]])

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,23 @@ SAMPLER_NAMES = {
     "UniPCMultistepScheduler": "UniPC",
     "LMSDiscreteScheduler": "LMS",
     "LCMScheduler": "LCM",
+}
+
+# What a recipe calls the settings of a control.
+CONTROL_ENTRIES = {
+    "controlnet_conditioning_scale": "scale",
+    "control_guidance_start": "start",
+    "control_guidance_end": "end",
+    "guess_mode": "guess_mode",
+}
+# What the caption of a picture says of its recipe.
+CAPTION = {
+    "seed": "seed {}",
+    "num_inference_steps": "{} steps",
+    "guidance_scale": "guidance {:g}",
+    "strength": "strength {:g}",
+    "controlnet_conditioning_scale": "control {}",
+    "negative_prompt": "not: {}",
 }
 
 
@@ -128,16 +145,8 @@ class Portrait:
         source = Path(path).expanduser()
         try:
             with Image.open(source) as opened:
-                if opened.format != "PNG":
-                    raise UsageError(
-                        f"{source}: got a {opened.format} picture, expected a PNG that "
-                        "Portrait.save wrote; other formats carry no recipe"
-                    )
                 opened.load()
-                texts = dict(opened.info)
-                image = opened.copy()
-        except UsageError:
-            raise
+                kind, texts, image = opened.format, dict(opened.info), opened.copy()
         except FileNotFoundError:
             raise UsageError(f"{source}: no such file") from None
         except Image.UnidentifiedImageError:
@@ -145,6 +154,11 @@ class Portrait:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
             # Pillow reports a broken PNG as any of these.
             raise UsageError(f"{source}: cannot be read as a PNG ({problem})") from problem
+        if kind != "PNG":
+            raise UsageError(
+                f"{source}: got a {kind} picture, expected a PNG that Portrait.save wrote; "
+                "other formats carry no recipe"
+            )
         image.info = {}  # the texts live in the recipe; two homes would drift apart
         return cls(image, read_recipe(source, texts))
 
@@ -290,6 +304,12 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def caption(recipe: Mapping[str, Any]) -> str:
+    """The settings of a picture in one line, such as "seed 3 · 25 steps · guidance 5"."""
+    named = {key: recipe[key] for key in CAPTION if recipe.get(key) not in (None, "")}
+    return " · ".join(CAPTION[key].format(value) for key, value in named.items())
+
+
 def _adapter_name(entry: dict[str, Any]) -> str:
     """What an adapter is called, without what readers take for the end of a name."""
     return re.sub(r"[:,<>\n]", "", entry["identifier"]) or entry["hash"][:8]
@@ -297,14 +317,7 @@ def _adapter_name(entry: dict[str, Any]) -> str:
 
 def _control_lines(recipe: dict[str, Any]) -> dict[str, str]:
     """One entry "ControlNet N" for each condition, as the web UI's extension writes them."""
-    names = (
-        "condition",
-        "controlnet",
-        "controlnet_conditioning_scale",
-        "control_guidance_start",
-        "control_guidance_end",
-        "guess_mode",
-    )
+    names = ("condition", "controlnet", *CONTROL_ENTRIES)
     if not set(names) <= set(recipe):
         return {}
     columns = (value if isinstance(value, list) else [value] for value in map(recipe.get, names))

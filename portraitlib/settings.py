@@ -96,6 +96,25 @@ def check_number(owner: str, name: str, value: Any, allowed: Range) -> int | flo
     return number
 
 
+def check_fields(record: Any) -> None:
+    """Check a frozen record by RANGES, CHOICES and its truths; its numbers become plain ones.
+
+    None is right where it is the default. Raises UsageError.
+    """
+    for setting in fields(record):
+        name, value = setting.name, getattr(record, setting.name)
+        where = f"{type(record).__name__}.{name}: got {value!r}, expected"
+        if value is None and setting.default is None:
+            continue
+        if name in RANGES:
+            number = check_number(type(record).__name__, name, value, RANGES[name])
+            object.__setattr__(record, name, number)
+        elif name in CHOICES and value not in CHOICES[name]:
+            raise UsageError(f"{where} one of {', '.join(CHOICES[name])}")
+        elif str(setting.type).startswith("bool") and not isinstance(value, bool):
+            raise UsageError(f"{where} True or False")
+
+
 def _plain_number(value: Any, whole: bool) -> int | float | None:
     """A finite int (if whole) or float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -180,12 +199,7 @@ class Sampling:
     negative_prompt: str = ""
 
     def __post_init__(self) -> None:
-        for name in (setting.name for setting in fields(self) if setting.name in RANGES):
-            value = getattr(self, name)
-            if value is None and name not in ("seed", "num_images"):
-                continue
-            # Frozen: the checked, plain number is put in place of a numpy number or 4.0.
-            object.__setattr__(self, name, check_number("Sampling", name, value, RANGES[name]))
+        check_fields(self)
         last_seed = self.seed + self.num_images - 1
         if last_seed > RANGES["seed"].high:
             raise UsageError(
@@ -288,24 +302,12 @@ class DreamBooth:
     save_every_steps: int = 100
 
     def __post_init__(self) -> None:
-        optional = {field.name for field in fields(self) if field.default is None}
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            if value is None and name in optional:
-                continue
-            if name in RANGES:
-                object.__setattr__(
-                    self, name, check_number("DreamBooth", name, value, RANGES[name])
-                )
-            elif name in CHOICES and value not in CHOICES[name]:
+        check_fields(self)
+        for name in ("instance_prompt", "class_prompt"):
+            words = getattr(self, name)
+            if words is not None and not (isinstance(words, str) and words.strip()):
                 raise UsageError(
-                    f"DreamBooth.{name}: got {value!r}, expected one of {', '.join(CHOICES[name])}"
-                )
-            elif name in ("gradient_checkpointing", "compile") and not isinstance(value, bool):
-                raise UsageError(f"DreamBooth.{name}: got {value!r}, expected True or False")
-            elif name.endswith("_prompt") and not (isinstance(value, str) and value.strip()):
-                raise UsageError(
-                    f"DreamBooth.{name}: got {value!r}, expected words; "
+                    f"DreamBooth.{name}: got {words!r}, expected words; "
                     "try 'portrait of jrdnpl man'"
                 )
         if self.max_train_steps is not None and self.num_train_epochs is not None:
@@ -334,15 +336,9 @@ class Control:
     guess_mode: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("scale", "start", "end"):
-            value = check_number("Control", name, getattr(self, name), RANGES[name])
-            object.__setattr__(self, name, value)
+        check_fields(self)
         if self.start >= self.end:
             raise UsageError(
                 f"Control.start: got {self.start:g} with end={self.end:g}, expected start before "
                 "end; try start=0.0, end=1.0"
-            )
-        if not isinstance(self.guess_mode, bool):
-            raise UsageError(
-                f"Control.guess_mode: got {self.guess_mode!r}, expected True or False; try False"
             )

@@ -305,7 +305,11 @@ def _draw_curve(axes: Axes, curve: Curve, interval: float) -> None:
             axes.fill_between(curve.x, *band, color=colour, alpha=0.18, linewidth=0)
     if axes.dataLim.ymin >= 0:  # a cut axis makes a small difference look large
         axes.set_ylim(0, 1.08 * axes.dataLim.ymax or 1)
-    _dress(axes, curve)
+    axes.set_xlabel(curve.x_label, fontsize=LABEL_POINTS, color=INK)
+    axes.set_ylabel(curve.label, fontsize=LABEL_POINTS, color=INK)
+    if len(curve.x) <= 8:
+        axes.set_xticks(curve.x)
+    paper.quieten(axes)
     axes.set_title(
         f"median of {seeds} seeds, band: {interval:.0%} of them" if seeds > 1 else "1 seed",
         fontsize=LABEL_POINTS - 1.5,
@@ -315,14 +319,6 @@ def _draw_curve(axes: Axes, curve: Curve, interval: float) -> None:
     )
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=LABEL_POINTS - 1, labelcolor=INK)
-
-
-def _dress(axes: Axes, curve: Curve) -> None:
-    axes.set_xlabel(curve.x_label, fontsize=LABEL_POINTS, color=INK)
-    axes.set_ylabel(curve.label, fontsize=LABEL_POINTS, color=INK)
-    if len(curve.x) <= 8:
-        axes.set_xticks(curve.x)
-    paper.quieten(axes)
 
 
 def _image(item: Shown) -> Image.Image:

@@ -6,17 +6,16 @@ import ast
 import contextlib
 import csv
 import itertools
-import json
-import keyword
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
+from portraitlib.batch.engines import LocalEngine, RayEngine
 from portraitlib.batch.notebook import Execution, Task, make_task, parameters_of
 from portraitlib.batch.results import describe_run, kept_runs, spent_on, write_report
-from portraitlib.batch.runs import Engine, LocalEngine, Say, run_tasks
+from portraitlib.batch.runs import Say, run_tasks
 from portraitlib.cost import Budget, Cost, cost_of, rate_of
 from portraitlib.places import hold_lock
 from portraitlib.portrait import check_writable
@@ -97,22 +96,15 @@ def run_batch(
     check_writable(folder)
     with hold_lock(folder, "batch"):
         try:
-            with contextlib.closing(_engine(engine, folder, jobs, gpus)) as workers:
+            ray = engine == "ray"
+            workers = RayEngine(folder, jobs, gpus) if ray else LocalEngine(folder, jobs or 1)
+            with contextlib.closing(workers):
                 done = run_tasks(tasks, folder, workers, say=say, budget=budget, device=device)
         finally:
             write_report(folder, [describe_run(run, folder, device) for run in kept_runs(folder)])
     runs = tuple(done[task.name] for task in tasks if task.name in done)
     missing = tuple(task for task in tasks if task.name not in done)
     return Batch(folder, runs, missing, spent_on(runs, device))
-
-
-def _engine(name: str, folder: Path, jobs: int | None, gpus: float | None) -> Engine:
-    """Where the runs of a batch are executed."""
-    if name == "local":
-        return LocalEngine(folder, jobs or 1)
-    from portraitlib.batch.cluster import RayEngine
-
-    return RayEngine(folder, jobs, gpus)
 
 
 def _priced_device(device: str | None, budget: Budget | None, engine: str) -> str | None:
@@ -174,8 +166,6 @@ def plan_batch(
 
 def _check_names(fixed: Mapping[str, Any], varied: Mapping[str, Any], known: list[str]) -> None:
     for name in [*fixed, *varied]:
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise UsageError(f"parameter {name!r}: not a name of Python; try letters, digits and _")
         if name not in known:
             raise UsageError(
                 f"parameter {name}: none of the notebooks has it; "
@@ -193,9 +183,7 @@ def _check_places(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, str) or not value:
             continue
         if name.startswith(OUTPUT):
-            kinds = PurePosixPath(value), PureWindowsPath(value)
-            outside = any(kind.anchor or ".." in kind.parts for kind in kinds)
-            if outside or value.startswith("~"):
+            if Path(value).anchor or ".." in Path(value).parts or value.startswith("~"):
                 raise UsageError(
                     f"{path.name}, parameter {name}: got {value!r}, expected a folder within the "
                     "run's own; try 'results', and --out for the whole batch"
@@ -233,25 +221,18 @@ def _values(path: Path, about: Any, given: Any) -> list[Any]:
     values = [_value(about, part) for part in parts]
     if not values:
         raise UsageError(f"{where}: got no values, expected one or more")
-    for index, value in enumerate(values):
-        if any(repr(value) == repr(other) for other in values[:index]):
-            raise UsageError(f"{where}: got {value!r} twice, expected each value once")
     return values
 
 
 def _split(kind: str, text: str) -> list[Any]:
     """The parts of "a,b,c"; of "[1,2],[3]" where lists are expected; of '["a, b", "c"]'."""
-    if kind.split("[")[0] in ("list", "tuple", "dict"):
+    lists = kind.split("[")[0] in ("list", "tuple", "dict")
+    if lists or text.lstrip().startswith("["):
         try:
-            return list(ast.literal_eval(f"[{text}]"))
+            return list(ast.literal_eval(f"[{text}]" if lists else text.strip()))
         except (ValueError, SyntaxError):
-            return [text]  # and be refused by its type
-    if text.lstrip().startswith("["):
-        try:
-            parsed = json.loads(text)
-            return parsed if isinstance(parsed, list) else [text]
-        except ValueError:
-            pass
+            if lists:
+                return [text]  # and be refused by its type
     return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
 
 

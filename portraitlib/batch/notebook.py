@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from portraitlib.places import notebook_address
-from portraitlib.portrait import check_writable, write_json, write_whole
-from portraitlib.settings import RANGES, UsageError, check_number, check_record, nearest
+from portraitlib.places import most_memory_gb, notebook_address
+from portraitlib.portrait import check_writable, read_json, write_json, write_whole
+from portraitlib.settings import RANGES, UsageError, check_number, nearest
 
 EXECUTION = "execution.json"  # written last: where it is, the folder is whole
 PARTIAL = ".partial.ipynb"
@@ -35,8 +35,8 @@ RESULTS = "results.json"
 DONE, MISTAKE, LOST, STOPPED = 0, 2, 75, 130  # what the process says by its exit code
 # Lists of values of one setting: the name of a list -> the setting.
 LISTS = {"step_counts": "num_inference_steps"} | {f"{name}s": name for name in RANGES}
-PLAIN = {"int": int, "float": int | float, "str": str, "bool": bool}
-TYPES: dict[str, Any] = PLAIN | {"list": list, "tuple": tuple | list, "dict": dict}
+TYPES: dict[str, Any] = {"int": int, "float": int | float, "str": str, "bool": bool}
+TYPES |= {"list": list, "tuple": tuple | list, "dict": dict}
 
 
 class NotebookFailed(RuntimeError):
@@ -108,10 +108,9 @@ class Record(TypedDict):
 
 def read_execution(folder: Path) -> Execution | None:
     """The run that lies in a folder, failed ones too; None if there is none, or not a whole one."""
-    path = folder / EXECUTION
     try:
-        record = check_record(str(path), json.loads(path.read_text(encoding="utf-8")), Record)
-    except (OSError, ValueError):
+        record = read_json(folder / EXECUTION, Record)
+    except UsageError:
         return None
     values: dict[str, Any] = {**record, "notebook": folder / record["notebook"]}
     return Execution(folder=folder, reused=True, **values)
@@ -245,7 +244,7 @@ def execute(task: Task, store: Path, attempt: int = 1, progress: bool = True) ->
     start_s = time.perf_counter()
     try:
         executed, error = _run_cells(task, working, progress)
-        seconds, peak_gb = time.perf_counter() - start_s, _children_peak_gb()
+        seconds, peak_gb = time.perf_counter() - start_s, most_memory_gb("RUSAGE_CHILDREN")
         run = Execution(task.notebook, store / task.name, task.address, task.parameters, seconds)
         run = replace(run, error=error, attempts=attempt, peak_memory_gb=peak_gb)
         keep(run, executed, working)
@@ -265,16 +264,6 @@ def keep(run: Execution, executed: Any, working: Path) -> None:
     os.chmod(working, 0o755)  # a temporary folder is for its maker alone
     shutil.rmtree(run.folder, ignore_errors=True)
     os.replace(working, run.folder)
-
-
-def _children_peak_gb() -> float | None:
-    """The most main memory that an ended process started from here had, in GB; None if unknown."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return most / 1e9 * (1 if sys.platform == "darwin" else 1024) or None
 
 
 def _run_cells(task: Task, working: Path, progress: bool) -> tuple[Any, str | None]:

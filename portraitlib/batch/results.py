@@ -17,23 +17,13 @@ from portraitlib import places
 from portraitlib.batch.notebook import RESULTS, Execution, read_execution
 from portraitlib.cost import UNKNOWN, Cost, cost_of, duration, money
 from portraitlib.places import installed_version, output_folder, versions
-from portraitlib.portrait import Portrait, write_json, write_whole
-from portraitlib.settings import UsageError, check_record
+from portraitlib.portrait import Portrait, caption, read_json, write_json, write_whole
 
 MOST_FIGURES = 8  # columns of figures in the table of runs; all figures stand with the run
 LOST = (
     "Colab forgets this folder with the session: before that, download it, or mount Drive "
     "(the folder in the side bar, then the Drive button) and run all again"
 )
-# What the caption of a picture says of its recipe.
-CAPTION = {
-    "seed": "seed {}",
-    "num_inference_steps": "{} steps",
-    "guidance_scale": "guidance {:g}",
-    "strength": "strength {:g}",
-    "controlnet_conditioning_scale": "control {}",
-    "negative_prompt": "not: {}",
-}
 
 
 # --- what a notebook does ------------------------------------------------------------------------
@@ -97,12 +87,7 @@ def read_results(folder: Path | None) -> Results:
     """
     if folder is None:
         return {"portraits": [], "figures": {}}
-    path = folder / RESULTS
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{path}: cannot be read ({problem}); delete it") from None
-    return check_record(str(path), content, Results)
+    return read_json(folder / RESULTS, Results)
 
 
 def report(folder: str | os.PathLike[str], next_notebook: str = "") -> None:
@@ -289,7 +274,7 @@ def _groups(folder: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "link": f"{name}/{entry['file']}",
                 "prompt": entry["recipe"].get("prompt", ""),
-                "caption": _caption(entry["recipe"]),
+                "caption": caption(entry["recipe"]),
             }
             for entry in group
         ]
@@ -304,12 +289,6 @@ def _charts(folder: Path, row: Mapping[str, Any]) -> list[str]:
     paths = (folder / row["folder"]).glob("*.png") if row["folder"] else ()
     names = sorted(path.name for path in paths if not re.fullmatch(r"portrait-\d+\.png", path.name))
     return [f"{row['folder']}/{name}" for name in names]
-
-
-def _caption(recipe: Mapping[str, Any]) -> str:
-    """The settings of a picture in one line, such as "seed 3 · 25 steps · guidance 5"."""
-    named = {key: recipe[key] for key in CAPTION if recipe.get(key) not in (None, "")}
-    return " · ".join(CAPTION[key].format(value) for key, value in named.items())
 
 
 def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import os
-import queue
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import tomllib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from portraitlib.batch.engines import Engine, LocalEngine, WorkerLost, clear_remains
 from portraitlib.batch.notebook import (
-    DONE,
-    MISTAKE,
     PARTIAL,
     Execution,
     NotebookFailed,
@@ -38,13 +33,12 @@ from portraitlib.batch.notebook import (
 )
 from portraitlib.batch.results import describe_run, shown, spent_on, write_report
 from portraitlib.cost import Budget, BudgetSpent, Cost, duration
-from portraitlib.places import PACKAGE, cache_folder, project_folder
+from portraitlib.places import cache_folder, project_folder
 from portraitlib.portrait import check_writable, write_whole
 from portraitlib.settings import UsageError
 
 Say = Callable[[str], None]
 TRIES = 2  # of a run whose worker is lost; a cell that raises would raise again
-STOP_S = 30.0  # a worker that has not ended by itself in that time is killed
 
 
 # --- the demo ------------------------------------------------------------------------------------
@@ -96,25 +90,6 @@ def demo(
 # --- running -------------------------------------------------------------------------------------
 
 
-class WorkerLost(RuntimeError):
-    """The process or machine that executed a run is gone; a second try is worth it."""
-
-
-class Engine(Protocol):
-    """Where runs are executed: `places` at a time, each until it lies in the store.
-
-    run: blocks; raises WorkerLost.  stop: ends what is under way.
-    """
-
-    places: int
-
-    def run(self, task: Task, attempt: int) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def run_tasks(
     tasks: Sequence[Task],
     store: Path,
@@ -134,7 +109,7 @@ def run_tasks(
     """
     done = {} if again else _standing(tasks, store, say)
     waiting = deque((task, 1) for task in tasks if task.name not in done)
-    tell = _teller(tasks, len(waiting), say)
+    total, start_s = len(waiting), time.monotonic()
     active: dict[Future[None], tuple[Task, int]] = {}
     with ThreadPoolExecutor(max(1, min(engine.places, len(waiting)))) as threads:
         try:
@@ -142,7 +117,8 @@ def run_tasks(
                 while waiting and len(active) < engine.places:
                     task, attempt = waiting.popleft()
                     active[threads.submit(engine.run, task, attempt)] = task, attempt
-                    tell(task, attempt)
+                    if attempt == 1:
+                        say(f"[{total - len(waiting)}/{total}] {_label(task, tasks)}")
                 finished, _ = wait(active, return_when=FIRST_COMPLETED)
                 for future in finished:
                     task, attempt = active.pop(future)
@@ -151,7 +127,9 @@ def run_tasks(
                         waiting.appendleft((task, attempt + 1))
                         continue
                     done[task.name] = run
-                    tell(task, attempt, run)
+                    rest = len(waiting) + len(active)
+                    rest_s = (time.monotonic() - start_s) / (total - rest) * rest
+                    say(f"{_label(task, tasks)}: {_end_of(run, rest_s)}")
                 if waiting and budget and not _affordable(budget, done.values(), device, say):
                     waiting.clear()
         except BaseException:
@@ -160,7 +138,7 @@ def run_tasks(
         finally:
             for task in tasks:
                 if task.name not in done:
-                    _clear_remains(task, store)
+                    clear_remains(task, store)
     return {task.name: done[task.name] for task in tasks if task.name in done}
 
 
@@ -197,18 +175,12 @@ def _keep_lost(task: Task, store: Path, error: str, attempts: int) -> Execution:
     for path in sorted(store.glob(f".{glob.escape(task.name)}-*/{PARTIAL}")):
         with contextlib.suppress(OSError, ValueError):
             executed = nbformat.read(path, as_version=4)
-    _clear_remains(task, store)
+    clear_remains(task, store)
     working = Path(tempfile.mkdtemp(prefix=f".{task.name}-", dir=store))
     run = Execution(task.notebook, store / task.name, task.address, task.parameters, 0.0)
     run = replace(run, error=error, attempts=attempts)
     keep(run, executed, working)
     return run
-
-
-def _clear_remains(task: Task, store: Path) -> None:
-    """Remove the working folders that killed workers of a task left behind."""
-    for folder in store.glob(f".{glob.escape(task.name)}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _affordable(budget: Budget, runs: Iterable[Execution], device: str | None, say: Say) -> bool:
@@ -237,132 +209,8 @@ def _label(task: Task, tasks: Sequence[Task]) -> str:
     return " ".join([task.notebook.stem, *apart])
 
 
-def _teller(tasks: Sequence[Task], total: int, say: Say) -> Callable[..., None]:
-    """A function that says what starts and ends, and how long the rest will take."""
-    counts: Counter[str] = Counter()
-    start_s = time.monotonic()
-
-    def tell(task: Task, attempt: int, run: Execution | None = None) -> None:
-        label = _label(task, tasks)
-        if run is None:
-            counts["started"] += attempt == 1
-            if attempt == 1:
-                say(f"[{counts['started']}/{total}] {label}")
-            return
-        counts["finished"] += 1
-        end = f"FAILED: {run.error}" if run.error else f"done in {duration(run.duration_s)}"
-        rest = total - counts["finished"]
-        rest_s = (time.monotonic() - start_s) / counts["finished"] * rest
-        left = f"; about {duration(rest_s)} to go" if rest else ""
-        say(f"{label}: {end}{' on its second try' * (attempt > 1)}{left}")
-
-    return tell
-
-
-# --- on this machine -----------------------------------------------------------------------------
-
-
-def _order_line(task: Task, store: Path, attempt: int, progress: bool) -> str:
-    """What the worker reads; raises UsageError for parameters that cannot be written down."""
-    content = {**asdict(task), "notebook": str(task.notebook)}
-    order = {"task": content, "store": str(store), "attempt": attempt, "progress": progress}
-    try:
-        return json.dumps(order) + "\n"
-    except TypeError as problem:
-        raise UsageError(f"{task.notebook.name}: {problem}; expected plain values") from None
-
-
-class LocalEngine:
-    """A process a run on this machine; with several at a time, a GPU each in turn."""
-
-    def __init__(self, store: Path, jobs: int = 1, variables: Mapping[str, str] | None = None):
-        self.store, self.places = store, jobs
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._stopping = False
-        self._slots: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
-        for slot in _slots(jobs):
-            self._slots.put({**slot, **(variables or {})})
-
-    def run(self, task: Task, attempt: int) -> None:
-        """Execute the task; raises WorkerLost, or UsageError for a store that cannot be used."""
-        _clear_remains(task, self.store)  # of a worker that was killed
-        line = _order_line(task, self.store, attempt, progress=self.places == 1)
-        slot = self._slots.get()
-        try:
-            code, last_line = self._run_worker(line, slot)
-        finally:
-            self._slots.put(slot)
-        if code == MISTAKE:
-            raise UsageError(last_line)
-        if code != DONE:
-            reason = f"signal {-code}" if code < 0 else last_line or f"exit code {code}"
-            raise WorkerLost(f"its worker was lost ({reason})")
-
-    def _run_worker(self, line: str, slot: Mapping[str, str]) -> tuple[int, str]:
-        """Start a worker, hand it the task, wait; the exit code, and the last line it printed."""
-        # A file and no pipe: a kernel that outlives its worker would hold a pipe open.
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "portraitlib.batch.notebook"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=None if self.places == 1 else output,
-                env={**os.environ, **kernel_variables(), **slot},
-                # Ctrl-C is for the batch, which ends its workers in turn.
-                start_new_session=True,
-            )
-            self._processes.add(process)
-            assert process.stdin is not None
-            with contextlib.suppress(OSError, ValueError):  # it is gone, or was stopped already
-                process.stdin.write(line.encode())
-                process.stdin.flush()
-            if self._stopping:
-                _end(process)
-            code = process.wait()
-            self._processes.discard(process)
-            _end(process)
-            output.seek(0)
-            lines = output.read().decode(errors="replace").strip().splitlines()
-            return code, lines[-1] if lines else ""
-
-    def stop(self) -> None:
-        """End all workers: each ends with its stdin."""
-        self._stopping = True
-        processes = list(self._processes)
-        for process in processes:
-            _end(process)
-        for process in processes:
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-    close = stop
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        if process.stdin is not None:
-            process.stdin.close()
-
-
-def kernel_variables() -> dict[str, str]:
-    """Environment variables with which kernels that are started have this copy of the library."""
-    path = filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])
-    # Some kernels warn of their debugger else.
-    return {"PYTHONPATH": os.pathsep.join(path), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-
-
-def _slots(jobs: int) -> list[dict[str, str]]:
-    """The environment of each place: its GPU, and its share of the processors."""
-    if jobs == 1:
-        return [{}]
-    from portraitlib.device import gpu_ids
-
-    gpus = gpu_ids()
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
-    shared = {} if "OMP_NUM_THREADS" in os.environ else threads
-    return [
-        {**shared, **({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})}
-        for place in range(jobs)
-    ]
+def _end_of(run: Execution, rest_s: float) -> str:
+    """How a run ended, and how long the others will take."""
+    end = f"FAILED: {run.error}" if run.error else f"done in {duration(run.duration_s)}"
+    left = f"; about {duration(rest_s)} to go" if rest_s else ""
+    return f"{end}{' on its second try' * (run.attempts > 1)}{left}"

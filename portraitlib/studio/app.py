@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -12,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+from IPython import get_ipython
+from IPython.display import Javascript, display
 
 from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.photos.read import read_photos
 from portraitlib.photos.subject import subject_photos
 from portraitlib.places import project_folder
-from portraitlib.portrait import Portrait, write_whole
+from portraitlib.portrait import Portrait, check_writable, write_whole
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.studio.draw import Made, make
 from portraitlib.studio.fields import Form, make_setting, set_tooltip
 from portraitlib.studio.gallery import Entry, Gallery, History, sheet_html
-from portraitlib.studio.look import style
+from portraitlib.studio.look import reader_present, style, text_of, without_reader
 from portraitlib.studio.panels import AdapterPanel, PhotoPanel, SweepPanel, TrainPanel
 from portraitlib.studio.recipes import (
     METHODS,
@@ -37,10 +40,46 @@ from portraitlib.studio.recipes import (
     shown_parameters,
 )
 from portraitlib.studio.stage import Forming, Stage
-from portraitlib.studio.uploads import FilePlace, titled
+from portraitlib.studio.uploads import FilePlace, Files, titled
 
 NOTEBOOK = "09_studio.ipynb"
 MOST_SEED = 2**32 - 257  # leaves room for the largest batch
+
+
+def open_studio(
+    model: Model,
+    photos: PhotoSet | None = None,
+    screen: Screen | None = None,
+    *,
+    folder: str | os.PathLike[str] = "runs/studio",
+    photos_dir: str = "",
+    made: list[Portrait] | None = None,
+) -> Any:
+    """Return the studio: portraits from words, from a photo, along edges, a face taught, sweeps.
+
+    photos: of one person, to start from and to learn from; None for none yet, they can be uploaded.
+    screen: the settings to start with, as `screen_of_parameters` makes them; None for defaults.
+    folder: keeps every picture made, what was uploaded and what was learnt; a studio that is opened
+        on it again shows them.
+    photos_dir: where the photos lie, for the command that makes the same by papermill.
+    made: every portrait drawn is appended to it, if that is a list.
+
+    Drawing runs beside the kernel's own thread, so that it can be cancelled. As with `explore`, a
+    notebook that runs without a reader gets a line of text instead.
+    Raises UsageError for what is no model, and a folder that cannot be written to.
+
+    >>> open_studio(load_model("mini"), subject_photos())
+    """
+    if not isinstance(model, Model):
+        raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
+    if not reader_present():
+        return without_reader("the studio appears")
+    place = Path(folder).expanduser()
+    check_writable(place)
+    studio = Studio(model, photos, screen or Screen(), place, photos_dir, made)
+    if get_ipython() is not None:
+        display(Javascript(text_of("copy.js")))
+    return studio.box
 
 
 class Studio:
@@ -84,12 +123,13 @@ class Studio:
         self.control = Form(screen.control)
         for form in self._forms().values():
             form.observe(self._moved)
-        self.photo = PhotoPanel(self.model, self.photos, self.folder, self._moved, self.stage.wrong)
-        if self._nameless():
-            self.photo.name_all()
+        self.photo = PhotoPanel(self.model, self.folder, self._moved, self.stage.wrong)
+        self.photo.fill(self.photos, all_named=self._nameless())
         self.adapters = AdapterPanel(self.folder, self._moved, self.stage.wrong)
         training, count = screen.training or DreamBooth(), screen.num_class_images
-        self.train = TrainPanel(self.model, training, count, self._take_photos, self.changed)
+        self.train = TrainPanel(
+            self.model, training, count, self._take_photos, self.changed, self.stage.wrong
+        )
         self.train.fill(self.photos)
         self.sweep = SweepPanel(self.changed)
         self._add_seed_buttons()
@@ -114,16 +154,17 @@ class Studio:
     def _lay_out(self) -> Any:
         self.tabs = self._lay_out_tabs()
         words = "or drop a PNG made here, or by AUTOMATIC1111: the sliders take its settings"
-        self.drop = FilePlace(words, self._take_png, "Settings of a PNG", accept="image/png")
-        self.command = widgets.Textarea(rows=6)
-        self.command.layout.width = "100%"
-        copy = _classed(widgets.Button(description="Copy", icon="copy"), "pl-copy")
-        command = titled([self.command, copy], "The same by papermill")
-        self.sheet = _classed(widgets.HTML(), "pl-sheet")
+        self.drop = FilePlace(
+            words, self._take_png, self.stage.wrong, "Settings of a PNG", accept="image/png"
+        )
+        self.command = widgets.Textarea(rows=6, layout={"width": "100%"})
+        copy = widgets.Button(description="Copy", icon="copy").add_class("pl-copy")
+        command = titled([self.command, copy], "The same by papermill").add_class("pl-command")
+        self.sheet = widgets.HTML().add_class("pl-sheet")
         right = widgets.VBox([*self.stage.boxes, self.sheet, self.gallery.box, self.drop])
-        parts = [self.tabs, _classed(right, "pl-right"), _classed(command, "pl-command")]
-        main = _classed(widgets.Box(parts), "pl-main")
-        return _classed(widgets.VBox([widgets.HTML(style()), self._head(), main]), "pl-studio")
+        parts = [self.tabs, right.add_class("pl-right"), command]
+        main = widgets.Box(parts).add_class("pl-main")
+        return widgets.VBox([widgets.HTML(style()), self._head(), main]).add_class("pl-studio")
 
     def _lay_out_tabs(self) -> Any:
         prompt, photo = self.prompt.box, self.photo
@@ -136,7 +177,7 @@ class Studio:
             "face": [self.train.box, titled([prompt], "Then draw, as the words tab says")],
             "sweep": [self.sweep.box],
         }
-        tabs = _classed(widgets.Tab([widgets.VBox(pages[name]) for name in TABS]), "pl-tabs")
+        tabs = widgets.Tab([widgets.VBox(pages[name]) for name in TABS]).add_class("pl-tabs")
         for index, tab in enumerate(TABS.values()):
             tabs.set_title(index, tab.title)
         tabs.selected_index = 0
@@ -152,7 +193,7 @@ class Studio:
             (self.box.add_class if change["new"] else self.box.remove_class)("pl-explain")
 
         self.explain.observe(explain, "value")
-        return _classed(widgets.HBox([widgets.HTML(title), self.explain]), "pl-head")
+        return widgets.HBox([widgets.HTML(title), self.explain]).add_class("pl-head")
 
     def _nameless(self) -> bool:
         """Are the photos others than those that a command without `photos_dir` takes?"""
@@ -257,21 +298,16 @@ class Studio:
         """Another seed, which live drawing hears of once."""
         self.sampling.write({"seed": secrets.randbelow(MOST_SEED)})
 
-    def _take_png(self, files: list[tuple[str, bytes]]) -> None:
+    def _take_png(self, files: Files) -> None:
         name, content = files[0]
-        try:
-            dropped = read_dropped(content)
-        except UsageError as problem:
-            self.stage.wrong(f"{name}: {problem}")
-            return
-        settings, notes = dict(dropped.settings), list(dropped.notes)
+        settings, notes = read_dropped(content)
         preset = self.model.preset
         if not preset.knows_sizes and settings.get("size_px", preset.size_px) != preset.size_px:
-            notes.append(f"{preset.name} draws {preset.size_px} px, not {settings.pop('size_px')}")
+            notes += (f"{preset.name} draws {preset.size_px} px, not {settings.pop('size_px')}",)
         self.take(settings)
         self.stage.say("; ".join([f"The settings are those of {name}", *notes]))
 
-    def _take_photos(self, files: list[tuple[str, bytes]]) -> None:
+    def _take_photos(self, files: Files) -> None:
         """Photos of a face: written to a folder of their own, then read like any."""
         folder = self.folder / f"photos-{time.strftime('%Y%m%d-%H%M%S')}"
 
@@ -281,8 +317,8 @@ class Studio:
             self.photos = read_photos(folder, size_px=self.model.preset.size_px)
             self.photos_dir = str(folder.absolute())
             self.train.fill(self.photos)
-            self.photo.fill_thumbs(self.photos)
-            self.photo.use("")
+            self.photo.fill(self.photos)
+            self._moved()
             self.stage.say(str(self.photos.summary))
 
         self.stage.run(read, "Reading the photos")
@@ -345,9 +381,3 @@ class Studio:
     def _send_to_sliders(self) -> None:
         if self.stage.chosen is not None:
             self.take(settings_of_recipe(self.stage.chosen.recipe))
-
-
-def _classed(widget: Any, name: str) -> Any:
-    """A widget with a class of the style sheet."""
-    widget.add_class(name)
-    return widget

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portraitlib.generate.calls import TOGETHER, Together
+from portraitlib.generate.calls import TOGETHER
 from portraitlib.generate.conditions import Condition, canny
 from portraitlib.generate.control import control_to_image
 from portraitlib.generate.images import OnStep, fill_defaults, image_to_image, text_to_image
@@ -69,12 +69,13 @@ def make(
         adapter = teach(adapted, screen, photos, watch)
         adapted = adapted.with_adapter(adapter)
     function, inputs, settings = call_of(adapted, screen, photos)
-    drawn = _watched(function, watch)
+    drawn = functools.partial(function, on_step=watch.on_step, on_preview=watch.on_preview)
     if not screen.vary:
         return Made(drawn(adapted, *inputs, **settings), adapter=adapter)
-    TOGETHER[drawn] = _together(function, watch)
+    TOGETHER[drawn] = TOGETHER[function]
     try:
-        table = sweep(drawn, adapted, *inputs, vary=_vary(screen, settings), **settings)
+        held = {name: value for name, value in settings.items() if name not in screen.vary}
+        table = sweep(drawn, adapted, *inputs, vary=screen.vary, **held)
     finally:
         del TOGETHER[drawn]
     sizes_vary = "size_px" in screen.vary
@@ -154,33 +155,6 @@ def teach(model: Model, screen: Screen, photos: PhotoSet | None, watch: Callback
     return train_dreambooth(
         model, photos, training, classes, trackers=(), on_step=watch.on_training
     )
-
-
-def _watched(draw: Callable[..., Any], watch: Callbacks) -> Callable[..., Any]:
-    """A generating function that tells of its steps, in a sweep too."""
-
-    @functools.wraps(draw)
-    def drawn(*inputs: Any, **settings: Any) -> Any:
-        watchers = {"on_step": watch.on_step, "on_preview": watch.on_preview}
-        return draw(*inputs, **{**settings, **watchers})
-
-    return drawn
-
-
-def _together(function: Callable[..., Any], watch: Callbacks) -> Together:
-    """How a sweep shares computation among calls of a watched function: as the function itself."""
-    together = TOGETHER[function]
-    variants = together.variants
-    shared = variants and replace(variants, draw=_watched(variants.draw, watch))
-    return Together(together.most_images, shared)
-
-
-def _vary(screen: Screen, settings: dict[str, Any]) -> dict[str, list[Any]]:
-    """What is varied; a prompt that is varied is no longer held."""
-    vary = {name: list(values) for name, values in screen.vary.items()}
-    for name in vary:
-        settings.pop(name, None)
-    return vary
 
 
 def score(

@@ -1,35 +1,34 @@
-"""Sliders for a notebook: change a setting, press the button, look. Only notebooks import this.
+"""What a notebook shows to be changed by hand: sliders, and a picture to click on.
 
-`explore` has the settings of one function; `open_studio` is the whole series as an app, which
-`app` puts together. Works with ipywidgets 7.7 and 8.
+`explore` has the settings of one function, `pick_region` the clicks that select a region; the
+whole series as an app is in `app`. Works with ipywidgets 7.7 and 8.
 """
 
 from __future__ import annotations
 
 import html
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import anywidget
 import ipywidgets as widgets
+import traitlets
+from PIL import Image
 
 from portraitlib.generate.calls import bind_call, get_setting, setting_names, with_settings
-from portraitlib.photos.files import NotAPhoto, read_content
-from portraitlib.photos.pictures import open_picture
-from portraitlib.portrait import Portrait, check_writable
+from portraitlib.generate.regions import RADIUS, select_region
+from portraitlib.photos.files import read_content
+from portraitlib.photos.pictures import Picture, open_picture
+from portraitlib.portrait import Portrait, caption
 from portraitlib.settings import UsageError
 from portraitlib.show import show_strip
 from portraitlib.studio.fields import SHOWN, Setting, make_setting, shown
+from portraitlib.studio.gallery import data_link, encoded
 from portraitlib.studio.look import reader_present, style, text_of, without_reader
-from portraitlib.studio.uploads import FilePlace, put_picture
-
-if TYPE_CHECKING:
-    from portraitlib.models.load import Model
-    from portraitlib.photos.photo_set import PhotoSet
-    from portraitlib.studio.recipes import Screen
+from portraitlib.studio.uploads import FilePlace, Files, put_picture
 
 THUMBNAIL_PX = 96
+CLICKED_PX = 512
 # What has a control, in the order of the screen, where the function knows it.
 EXPLORED = [name for name, how in SHOWN.items() if how.explored]
 
@@ -83,53 +82,7 @@ def explore(
     rows = [*upload, *(control.box for control in controls.values())]
     rows += [widgets.HBox([button, progress]), said, picture]
     box = widgets.VBox([widgets.HTML(style()), *rows])
-    for name in ("pl-studio", "pl-explore"):
-        box.add_class(name)
-    return box
-
-
-def open_studio(
-    model: Model,
-    photos: PhotoSet | None = None,
-    screen: Screen | None = None,
-    *,
-    folder: str | os.PathLike[str] = "runs/studio",
-    photos_dir: str = "",
-    made: list[Portrait] | None = None,
-) -> Any:
-    """Return the studio: portraits from words, from a photo, along edges, a face taught, sweeps.
-
-    photos: of one person, to start from and to learn from; None for none yet, they can be uploaded.
-    screen: the settings to start with, as `screen_of_parameters` makes them; None for defaults.
-    folder: keeps every picture made, what was uploaded and what was learnt; a studio that is opened
-        on it again shows them.
-    photos_dir: where the photos lie, for the command that makes the same by papermill.
-    made: every portrait drawn is appended to it, if that is a list.
-
-    Drawing runs beside the kernel's own thread, so that it can be cancelled. As with `explore`, a
-    notebook that runs without a reader gets a line of text instead.
-    Raises UsageError for what is no model, and a folder that cannot be written to.
-
-    >>> open_studio(load_model("mini"), subject_photos())
-    """
-    from portraitlib.models.load import Model
-    from portraitlib.studio.app import Studio
-    from portraitlib.studio.recipes import Screen
-
-    if not isinstance(model, Model):
-        raise UsageError(f"model: got {model!r}, expected a loaded model; try load_model('mini')")
-    if not reader_present():
-        return without_reader("the studio appears")
-    place = Path(folder).expanduser()
-    check_writable(place)
-    studio = Studio(model, photos, screen or Screen(), place, photos_dir, made)
-    from IPython import get_ipython
-
-    if get_ipython() is not None:
-        from IPython.display import Javascript, display
-
-        display(Javascript(text_of("copy.js")))
-    return studio.box
+    return box.add_class("pl-studio").add_class("pl-explore")
 
 
 def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -142,18 +95,17 @@ def _upload_row(arguments: dict[str, Any], said: Any) -> tuple[list[Any], dict[s
         return [], uploaded
     thumbnail = widgets.Image(format="jpeg", layout=widgets.Layout(display="none"))
 
-    def take(files: list[tuple[str, bytes]]) -> None:
+    def take(files: Files) -> None:
         said.value = ""
-        try:
-            uploaded["image"], _ = read_content(files[0][1])
-        except NotAPhoto as reason:
-            said.value = f"<b>{html.escape(f'upload: {reason}')}</b>"
-        else:
-            put_picture(thumbnail, uploaded["image"], THUMBNAIL_PX)
+        uploaded["image"], _ = read_content(files[0][1])
+        put_picture(thumbnail, uploaded["image"], THUMBNAIL_PX)
+
+    def say(text: str) -> None:
+        said.value = f"<b>{html.escape(text)}</b>"
 
     if arguments["image"] is not None:
         put_picture(thumbnail, open_picture(arguments["image"]), THUMBNAIL_PX)
-    place = FilePlace("or drop it here", take, "Another picture")
+    place = FilePlace("or drop it here", take, say, "Another picture")
     return [widgets.HBox([place, thumbnail])], uploaded
 
 
@@ -183,10 +135,90 @@ def _summary(portraits: list[Portrait]) -> str:
         return ""
     seeds = ", ".join(str(portrait.recipe.get("seed")) for portrait in portraits)
     seconds = sum(portrait.recipe.get("seconds") or 0.0 for portrait in portraits)
-    strength = f"strength {recipe['strength']:g}; " if "strength" in recipe else ""
-    scale = recipe.get("controlnet_conditioning_scale")
-    control = "" if scale is None else f"control {scale}; "
-    return (
-        f"seed {seeds}; {recipe.get('num_inference_steps')} steps; "
-        f"guidance {recipe.get('guidance_scale')}; {strength}{control}{seconds:.1f} s"
-    )
+    return html.escape(f"{caption({**recipe, 'seed': seeds})} · {seconds:.1f} s")
+
+
+# --- a picture to click on -----------------------------------------------------------------------
+
+
+class ClickPicture(anywidget.AnyWidget):
+    """A picture, and where it was clicked last: shares of its width and height.
+
+    source: the picture as a data address.
+    """
+
+    _esm = text_of("click_picture.js")
+    source = traitlets.Unicode().tag(sync=True)
+    click = traitlets.List(traitlets.Float()).tag(sync=True)
+
+
+def pick_region(
+    image: Picture,
+    points: Sequence[Sequence[float]] = (),
+    radius: float = RADIUS.example,
+) -> Any:
+    """Return a picture to click on, with what the clicks select in red, and a slider for `radius`.
+
+    points: clicked already, shares of width and height. Under it stand the points and the radius as
+    parameters of a notebook have them. As with `explore`, a notebook that runs without a reader
+    gets a line of text instead. Raises UsageError for a picture that cannot be read.
+    """
+    picture = open_picture(image)
+    if not reader_present():
+        return without_reader("the picture to click on appears")
+    chosen = [(float(x), float(y)) for x, y in points]
+    clicked, said = ClickPicture(), widgets.HTML()
+    slider = widgets.FloatSlider(
+        value=radius, min=RADIUS.low, max=0.6, step=0.01, description="radius",
+        continuous_update=False,
+    )  # fmt: skip
+    undo = widgets.Button(description="Take back", icon="undo")
+
+    def show(_: Any = None) -> None:
+        try:
+            clicked.source = _address_of(_marked(picture, chosen, slider.value))
+        except UsageError as problem:
+            said.value = html.escape(str(problem))
+            return
+        rounded = [[round(x, 3), round(y, 3)] for x, y in chosen]
+        said.value = f"<code>points = {rounded}</code><br><code>radius = {slider.value:g}</code>"
+
+    def add(change: Any) -> None:
+        if change["new"]:
+            x, y = (min(max(share, 0.0), 0.999) for share in change["new"])
+            chosen.append((x, y))
+            clicked.click = []  # the same place may be clicked again
+            show()
+
+    def take_back(_: Any) -> None:
+        del chosen[-1:]
+        show()
+
+    clicked.observe(add, "click")
+    slider.observe(show, "value")
+    undo.on_click(take_back)
+    show()
+    return widgets.VBox([clicked, widgets.HBox([slider, undo]), said])
+
+
+def _marked(
+    picture: Image.Image, shares: Sequence[tuple[float, float]], radius: float
+) -> Image.Image:
+    """The picture with what clicks at these shares of it select in red."""
+    if not shares:
+        return picture
+    points = [(x * picture.width, y * picture.height) for x, y in shares]
+    return mark_region(picture, select_region(picture, points, radius=radius))
+
+
+def mark_region(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """The picture with the region of a mask in red."""
+    red = Image.new("RGB", picture.size, (220, 30, 30))
+    return Image.composite(red, picture, mask.point(lambda level: level // 2))
+
+
+def _address_of(picture: Image.Image) -> str:
+    """The picture, 512 px on its longer side: a small one is clicked on as exactly as a large."""
+    factor = CLICKED_PX / max(picture.size)
+    size = (round(picture.width * factor), round(picture.height * factor))
+    return data_link(encoded(picture.resize(size, Image.Resampling.BICUBIC)), "image/jpeg")

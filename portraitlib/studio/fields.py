@@ -67,7 +67,6 @@ class Setting:
     read, write: its value as the record takes it, and back.  optional: may it be None?
     """
 
-    name: str
     box: Any = field(repr=False)
     control: Any = field(repr=False)
     read: Callable[[], Any] = field(repr=False)
@@ -99,7 +98,7 @@ def make_setting(
     elif truth and empty:
         row = _choice(name, value, empty, {"yes": True, "no": False})
     elif truth:
-        row = _plain(_labelled(widgets.Checkbox, name, value=value, indent=False))
+        row = _plain(labelled(widgets.Checkbox, name, value=value, indent=False))
     elif allowed is None:
         row = _text(name, value, empty)
     elif empty is not None:
@@ -109,14 +108,11 @@ def make_setting(
     control, parts, read, write = row
     about = f"{shown(name).help} {_range_words(allowed)}".strip()
     set_tooltip(control, about)
-    caption = widgets.HTML(f'<span title="{html.escape(about)}">{html.escape(about)}</span>')
-    caption.add_class("pl-help")
-    line = widgets.Box(list(parts))
-    line.add_class("pl-row")
-    box = widgets.VBox([line, caption])
-    box.add_class("pl-setting")
-    box.add_class(f"pl-{name}")
-    return Setting(name, box, control, read, write, empty is not None)
+    words = html.escape(about)
+    caption = widgets.HTML(f'<span title="{words}">{words}</span>').add_class("pl-help")
+    line = widgets.Box(list(parts)).add_class("pl-row")
+    box = widgets.VBox([line, caption]).add_class("pl-setting").add_class(f"pl-{name}")
+    return Setting(box, control, read, write, empty is not None)
 
 
 def _range_words(allowed: Range | None) -> str:
@@ -126,16 +122,10 @@ def _range_words(allowed: Range | None) -> str:
     return f"{plain_number(allowed.low)} to {plain_number(allowed.high)}{many} ({allowed.unit})."
 
 
-def labelled(kind: Callable[..., Any], label: str, **settings: Any) -> Any:
-    """A widget with its label in the column of labels."""
-    widget = kind(description=label, **settings)
-    widget.layout.width = "auto"
-    widget.add_class("pl-labelled")
-    return widget
-
-
-def _labelled(kind: Callable[..., Any], name: str, **settings: Any) -> Any:
-    return labelled(kind, label_of(name), **settings)
+def labelled(kind: Callable[..., Any], name: str, **settings: Any) -> Any:
+    """A widget with the label of a setting, or other words, in the column of labels."""
+    widget = kind(description=label_of(name), layout={"width": "auto"}, **settings)
+    return widget.add_class("pl-labelled")
 
 
 def _plain(control: Any) -> Row:
@@ -152,12 +142,11 @@ def _number(name: str, value: Any, allowed: Range) -> Row:
         reach = (allowed.low, allowed.high, 0.05)
     if reach is None:
         step = {"step": allowed.multiple} if allowed.whole else {}
-        return _plain(_labelled(kind, name, value=value, **ends, **step))
+        return _plain(labelled(kind, name, value=value, **ends, **step))
     low, high, step_size = reach
     number = kind(value=value, step=1 if allowed.whole else step_size, **ends)
-    number.add_class("pl-number")
-    set_tooltip(number, f"{label_of(name)} as a number")
-    slider = _labelled(
+    set_tooltip(number.add_class("pl-number"), f"{label_of(name)} as a number")
+    slider = labelled(
         widgets.IntSlider if allowed.whole else widgets.FloatSlider,
         name,
         **{"min": min(low, value), "max": max(high, value), "step": step_size, "value": value},
@@ -181,7 +170,7 @@ def _number(name: str, value: Any, allowed: Range) -> Row:
 
 def _maybe_number(name: str, value: Any, allowed: Range, empty: str) -> Row:
     """A text that may stay empty: then it is the default."""
-    box = _labelled(widgets.Text, name, placeholder=empty, continuous_update=False)
+    box = labelled(widgets.Text, name, placeholder=empty, continuous_update=False)
 
     def read() -> Any:
         text = box.value.strip()
@@ -205,7 +194,7 @@ def _maybe_number(name: str, value: Any, allowed: Range, empty: str) -> Row:
 def _choice(name: str, value: Any, empty: str | None, words: Mapping[str, Any]) -> Row:
     """One of a few words; None, where it may be, comes first, and is "" to the menu."""
     options = [*words.items()] if empty is None else [(empty, ""), *words.items()]
-    box = _labelled(widgets.Dropdown, name, options=options, value="" if value is None else value)
+    box = labelled(widgets.Dropdown, name, options=options, value="" if value is None else value)
 
     def write(given: Any) -> None:
         box.value = "" if given is None else given
@@ -217,7 +206,7 @@ def _text(name: str, value: Any, empty: str | None) -> Row:
     """Words; where they may be left out, None for none."""
     lines = shown(name).lines
     kind, more = (widgets.Textarea, {"rows": lines}) if lines > 1 else (widgets.Text, {})
-    box = _labelled(kind, name, value=value or "", continuous_update=False, **more)
+    box = labelled(kind, name, value=value or "", continuous_update=False, **more)
     box.placeholder = empty or ""
 
     def read() -> Any:

@@ -28,6 +28,7 @@ THUMBNAIL_PX = 160
 KEPT = 60  # pictures of earlier days that a new studio shows
 LARGEST_LINK = 25_000_000  # bytes of a file that goes to the browser with the page
 CELL_PX = 192  # of a sweep
+EMPTY = "What you make is kept here. Press a picture to see its recipe."
 # What stands under a picture of a sweep: column of `measure` -> label and form.
 SCORES = {
     "likeness": ("likeness", "{:.2f}"),
@@ -68,15 +69,7 @@ def make_thumb(content: bytes, words: str, press: Callable[[], None]) -> Any:
     button = widgets.Button(description=words)
     set_tooltip(button, words)
     button.on_click(lambda _: press())
-    box = widgets.Box([picture, button])
-    box.add_class("pl-thumb")
-    return box
-
-
-def make_thumbs(thumbs: Sequence[Any] = ()) -> Any:
-    box = widgets.Box(list(thumbs))
-    box.add_class("pl-thumbs")
-    return box
+    return widgets.Box([picture, button]).add_class("pl-thumb")
 
 
 # --- the history ---------------------------------------------------------------------------------
@@ -118,14 +111,6 @@ class History:
         name = f"{self.number:05d}-seed-{portrait.recipe.get('seed', 0)}.png"
         return self._remember(portrait.save(self.folder / name), portrait)
 
-    def zip_bytes(self) -> bytes:
-        """All pictures of the history in one file; PNGs are packed already."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:
-            for entry in self.entries:
-                packed.write(entry.path, entry.path.name)
-        return buffer.getvalue()
-
     def _remember(self, path: Path, portrait: Portrait) -> Entry:
         small = encoded(portrait.image, THUMBNAIL_PX)
         self.entries.append(Entry(path, portrait.recipe, small))
@@ -157,26 +142,22 @@ def sheet_html(table: SweepTable, scores: Measurement | None) -> str:
     """A sweep as a table: the setting varied last runs across, the one before it down."""
     *down, across = table.varied
     measured = iter(scores.rows if scores else ())
-    cells = {}
+    cells = []
     for row in table.rows:
-        place = tuple(repr(row.settings[name]) for name in table.varied)
         pictures = [
-            (_address(portrait), portrait.recipe.get("seed", ""), _scores(next(measured, {})))
+            (
+                data_link(encoded(portrait.image, CELL_PX), "image/jpeg"),
+                portrait.recipe.get("seed", ""),
+                _scores(next(measured, {})),
+            )
             for portrait in row.portraits
         ]
-        cells[place] = {"error": row.error, "pictures": pictures}
-    columns = table.values(across)
-    rows = []
-    for value in table.values(down[0]) if down else [None]:
-        before = (repr(value),) if down else ()
-        head = _label(down[0], value) if down else ""
-        rows.append((head, [cells[(*before, repr(other))] for other in columns]))
-    heads = [_label(across, value) for value in columns]
+        cells.append({"error": row.error, "pictures": pictures})
+    heads = [_label(across, value) for value in table.values(across)]
+    sides = [_label(down[0], value) for value in table.values(down[0])] if down else [""]
+    width = len(heads)  # the setting varied last changes fastest
+    rows = [(side, cells[i * width : (i + 1) * width]) for i, side in enumerate(sides)]
     return _page("sheet.html").render(heads=heads, rows=rows, down=bool(down))
-
-
-def _address(portrait: Portrait) -> str:
-    return data_link(encoded(portrait.image, CELL_PX), "image/jpeg")
 
 
 def _label(name: str, value: Any) -> str:
@@ -212,13 +193,11 @@ class Gallery:
         self.count = widgets.HTML()
         self.zip = widgets.Button(description="All as zip", icon="file-archive-o")
         self.link = widgets.HTML()
-        self.wall = make_thumbs()
-        self.empty = widgets.HTML("What you make is kept here. Press a picture to see its recipe.")
-        self.empty.add_class("pl-empty")
+        self.wall = widgets.Box().add_class("pl-thumbs")
+        self.empty = widgets.HTML(EMPTY).add_class("pl-empty")
         head = widgets.HBox([self.count, widgets.HBox([self.link, self.zip])])
-        head.add_class("pl-gallery-head")
-        self.box = widgets.VBox([head, self.empty, self.wall])
-        self.box.add_class("pl-gallery")
+        parts = [head.add_class("pl-gallery-head"), self.empty, self.wall]
+        self.box = widgets.VBox(parts).add_class("pl-gallery")
         self.zip.on_click(lambda _: self._pack())
         for entry in history.entries:
             self._hang(entry)
@@ -252,7 +231,11 @@ class Gallery:
         self.link.value = ""
 
     def _pack(self) -> None:
-        content = self.history.zip_bytes()
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:  # PNGs are small already
+            for entry in self.history.entries:
+                packed.write(entry.path, entry.path.name)
+        content = buffer.getvalue()
         path = self.history.folder.parent / "portraits.zip"
         write_whole(path, content)
         size = f"{len(content) / 1e6:.1f} MB"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,31 @@ import ipywidgets as widgets
 
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.load import Model
-from portraitlib.photos.files import NotAPhoto, read_content
+from portraitlib.photos.files import read_content
 from portraitlib.photos.photo_set import Photo, PhotoSet
 from portraitlib.photos.pictures import picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait, write_whole
 from portraitlib.settings import RANGES, DreamBooth, Range, UsageError, check_number
 from portraitlib.studio.draw import edges_of
 from portraitlib.studio.fields import Form, label_of, labelled, make_setting, set_tooltip
-from portraitlib.studio.gallery import encoded, make_thumb, make_thumbs
+from portraitlib.studio.gallery import encoded, make_thumb
 from portraitlib.studio.recipes import METHODS, TABS, Lines, number_in, variable
-from portraitlib.studio.uploads import FilePlace, put_picture, shown_place
+from portraitlib.studio.uploads import FilePlace, Files, put_picture, shown_place
 from portraitlib.training.class_images import COUNT
 
 SHOWN_PX, THUMBNAIL_PX = 320, 104
 NOTHING = "nothing"
 BETWEEN = " | "  # texts of a sweep: they have commas of their own
 Say = Callable[[str], None]
-Files = list[tuple[str, bytes]]  # names and contents
+
+
+def _thumbs_of(photos: Iterable[Photo], press: Callable[[Photo], None]) -> tuple[Any, ...]:
+    """Small copies of the photos that have a picture; `press` gets the one that is pressed."""
+    return tuple(
+        make_thumb(encoded(photo.image, THUMBNAIL_PX), photo.name, partial(press, photo))
+        for photo in photos
+        if photo.image is not None
+    )
 
 
 class PhotoPanel:
@@ -37,38 +45,31 @@ class PhotoPanel:
     file: where it lies; "" for the first photo of the set.  changed: called when it is another.
     """
 
-    def __init__(
-        self, model: Model, photos: PhotoSet | None, folder: Path,
-        changed: Callable[[], Any], say: Say,
-    ) -> None:  # fmt: skip
+    def __init__(self, model: Model, folder: Path, changed: Callable[[], Any], say: Say) -> None:
         self.model, self.folder, self.changed, self.say = model, folder, changed, say
-        self.file, self.all_named = "", False
         self.place, self.picture = shown_place()
         self.edges_place, self.edges = shown_place()
-        self.thumbs = make_thumbs()
-        self.thumbs_box = widgets.VBox([self.thumbs])
-        self.thumbs_box.add_class("pl-photos")
+        self.thumbs = widgets.Box().add_class("pl-thumbs")
+        self.thumbs_box = widgets.VBox([self.thumbs]).add_class("pl-photos")
         words = "or drop a photo here; it is turned upright and cut about the head"
-        self.drop = FilePlace(words, self._upload, "Another photo")
-        self.fill_thumbs(photos)
-        self.show()
+        self.drop = FilePlace(words, self._upload, say, "Another photo")
 
     def source(self, *places: Any) -> Any:
         """The picture, with its edges beneath it if asked for, beside the photos to choose from."""
-        pair = widgets.Box(list(places))
-        pair.add_class("pl-pair")
-        row = widgets.Box([pair, widgets.VBox([self.drop, self.thumbs_box])])
-        row.add_class("pl-source")
-        return row
+        pair = widgets.Box(places).add_class("pl-pair")
+        choice = widgets.VBox([self.drop, self.thumbs_box])
+        return widgets.Box([pair, choice]).add_class("pl-source")
 
-    def fill_thumbs(self, photos: PhotoSet | None) -> None:
-        """Show the photos of a set, to choose one from."""
-        self.photos, self.all_named = photos, False
-        self.thumbs.children = tuple(
-            make_thumb(encoded(photo.image, THUMBNAIL_PX), photo.name, partial(self._press, photo))
-            for photo in photos or ()
-            if photo.image is not None
-        )
+    def fill(self, photos: PhotoSet | None, all_named: bool = False) -> None:
+        """Show the photos of a set, to choose one from, and start from the first.
+
+        all_named: name that by a file too: a command without a folder would take another.
+        """
+        self.photos, self.all_named = photos, all_named
+        self.thumbs.children = _thumbs_of(photos or (), self._press)
+        first = self._first()
+        self.file = self._keep(first.image) if all_named and first is not None else ""
+        self.show()
 
     def use(self, file: str) -> None:
         """Start from the picture in a file; "" is the first photo."""
@@ -90,13 +91,6 @@ class PhotoPanel:
     def given(self) -> Any:
         """The picture, as a screen has it; None if there is none."""
         return self.file or self._first()
-
-    def name_all(self) -> None:
-        """Name the first photo by a file too: a command without a folder would take another."""
-        self.all_named = True
-        first = self._first()
-        if first is not None:
-            self.use(self._keep(first.image))
 
     def _first(self) -> Any:
         return next((photo for photo in self.photos or () if photo.image is not None), None)
@@ -124,12 +118,8 @@ class PhotoPanel:
         return str(path.absolute())
 
     def _upload(self, files: Files) -> None:
-        name, content = files[0]
-        try:
-            picture, _ = read_content(content)
-            self.use(self._keep(picture))
-        except (NotAPhoto, UsageError) as reason:
-            self.say(f"{name}: {reason}")
+        picture, _ = read_content(files[0][1])
+        self.use(self._keep(picture))
 
 
 class AdapterPanel:
@@ -140,7 +130,7 @@ class AdapterPanel:
         self.rows: dict[str, tuple[Any, Any]] = {}  # file -> setting, box
         self.list = widgets.VBox([])
         words = "or drop a .safetensors file here: a face taught before, or a LoRA of others"
-        self.drop = FilePlace(words, self._upload, "Add an adapter", accept=".safetensors")
+        self.drop = FilePlace(words, self._upload, say, "Add an adapter", accept=".safetensors")
         more = {"placeholder": "faces/jrdnpl.safetensors", "continuous_update": False}
         self.path = labelled(widgets.Text, "or its path", **more)
         self.path.observe(self._typed, "value")
@@ -164,8 +154,7 @@ class AdapterPanel:
         setting.control.observe(lambda _: self.changed(), "value")
         remove = widgets.Button(description="Remove")
         remove.on_click(lambda _: self._remove(path))
-        row = widgets.Box([setting.box, remove])
-        row.add_class("pl-adapter")
+        row = widgets.Box([setting.box, remove]).add_class("pl-adapter")
         self.rows[path] = setting, row
         self._list()
 
@@ -185,14 +174,11 @@ class AdapterPanel:
             except UsageError as problem:
                 self.say(str(problem))
 
-    def _upload(self, files: list[tuple[str, bytes]]) -> None:
+    def _upload(self, files: Files) -> None:
         name, content = files[0]
         path = self.folder / "adapters" / Path(name).name
-        try:
-            write_whole(path, content)
-            self.add(str(path))
-        except UsageError as problem:
-            self.say(str(problem))
+        write_whole(path, content)
+        self.add(str(path))
 
 
 class TrainPanel:
@@ -203,14 +189,13 @@ class TrainPanel:
 
     def __init__(
         self, model: Model, training: DreamBooth, count: int,
-        upload: Callable[[Files], None], changed: Callable[[], Any],
+        upload: Callable[[Files], None], changed: Callable[[], Any], say: Say,
     ) -> None:  # fmt: skip
         words = "or drop ten or more photos of one person here; they stay on this machine"
-        self.drop = FilePlace(words, upload, "Photos", multiple=True)
+        self.drop = FilePlace(words, upload, say, "Photos", multiple=True)
         self.report = widgets.HTML()
-        self.thumbs = make_thumbs()
-        wall = widgets.VBox([self.thumbs])
-        wall.add_class("pl-photos")
+        self.thumbs = widgets.Box().add_class("pl-thumbs")
+        wall = widgets.VBox([self.thumbs]).add_class("pl-photos")
         self.form = Form(training, model.preset.training, filled=False)
         allowed = Range(0, COUNT.high, "0: none", COUNT.example)
         self.count = make_setting("num_class_images", count, allowed=allowed)
@@ -228,11 +213,7 @@ class TrainPanel:
         if photos is None:
             self.report.value = "<span class='pl-soft'>No photos yet.</span>"
             return
-        self.thumbs.children = tuple(
-            make_thumb(encoded(photo.image, THUMBNAIL_PX), photo.name, lambda: None)
-            for photo in photos
-            if photo.image is not None
-        )
+        self.thumbs.children = _thumbs_of(photos, lambda _: None)
         head, *lines = (html.escape(line) for line in photos.report.splitlines())
         self.report.value = (
             f"<details class='pl-soft pl-report'><summary>{head}</summary>"
@@ -258,8 +239,7 @@ class SweepPanel:
         parts = [self.method, self.across, self.across_values, self.down, self.down_values]
         for part in parts:
             part.observe(lambda _: changed(), "value")
-        self.box = widgets.VBox([*parts, note])
-        self.box.add_class("pl-varied")
+        self.box = widgets.VBox([*parts, note]).add_class("pl-varied")
 
     def _options(self) -> None:
         names = variable(self.method.value)

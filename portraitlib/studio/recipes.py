@@ -9,13 +9,14 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from portraitlib.portrait import PARAMETERS_KEY, RECIPE_KEY, read_recipe
+from portraitlib.portrait import CONTROL_ENTRIES, PARAMETERS_KEY, RECIPE_KEY, read_recipe
 from portraitlib.settings import RANGES, Control, DreamBooth, Sampling, UsageError, check_number
 
 
@@ -224,54 +225,28 @@ def papermill_command(parameters: Mapping[str, Any], notebook: str, output: str)
 # --- from a picture ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """What a PNG says of itself.
-
-    settings: flat parameters, those that it has.  notes: what it has and a screen cannot take.
-    recipe: the whole recipe, if it was made here.
-    """
-
-    settings: dict[str, Any]
-    image: Image.Image = field(repr=False)
-    notes: tuple[str, ...] = ()
-    recipe: dict[str, Any] | None = field(default=None, repr=False)
-
-
-def read_dropped(content: bytes) -> Dropped:
+def read_dropped(content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The settings in a PNG made here, or by AUTOMATIC1111 and what writes its text.
 
+    Returns flat parameters, those that it has, and in words what it has and a screen cannot take.
     Raises UsageError for what is no PNG, and for one without settings.
     """
     try:
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
-            kind, texts, image = opened.format, dict(opened.info), opened.convert("RGB")
+            kind, texts = opened.format, dict(opened.info)
     except Exception as problem:  # Pillow has many words for a broken file
         raise UsageError(f"the file is no picture that can be read ({problem})") from None
-    image.info = {}
     if kind == "PNG" and RECIPE_KEY in texts:
-        try:
+        with suppress(UsageError):  # damaged; the other text may be whole
             recipe = read_recipe(Path("the file"), texts)
-            return Dropped(settings_of_recipe(recipe), image, _lacking(recipe), recipe)
-        except UsageError:
-            pass  # damaged; the other text may be whole
+            return settings_of_recipe(recipe), _lacking(recipe)
     if PARAMETERS_KEY in texts:
-        settings, notes = read_parameters_text(str(texts[PARAMETERS_KEY]))
-        return Dropped(settings, image, notes)
+        return read_parameters_text(str(texts[PARAMETERS_KEY]))
     raise UsageError(
         f"this {kind} carries no settings: expected a PNG made here or by AUTOMATIC1111; "
         "to draw from it, drop it on the photo"
     )
-
-
-# What a recipe calls the settings of a control.
-CONTROL_ENTRIES = {
-    "controlnet_conditioning_scale": "scale",
-    "control_guidance_start": "start",
-    "control_guidance_end": "end",
-    "guess_mode": "guess_mode",
-}
 
 
 def settings_of_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:

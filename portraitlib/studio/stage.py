@@ -41,11 +41,6 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     @property
-    def busy(self) -> bool:
-        """Does a job run?"""
-        return self._thread is not None
-
-    @property
     def replaced(self) -> bool:
         """Does another job wait for the end of this one?"""
         return self._next is not None
@@ -100,16 +95,13 @@ class Stage:
         self.large, self.said = b"", ""
         self.action = widgets.Button(description="Generate", button_style="primary", icon="magic")
         self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
-        self.bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0)
-        self.bar.add_class("pl-bar")
-        self.live = widgets.Checkbox(description="Draw when a setting changes", indent=False)
-        self.live.layout.width = "auto"
-        self.line = widgets.HTML()
-        self.line.add_class("pl-say")
-        self.picture = widgets.Image(format="jpeg", layout=widgets.Layout(display="none"))
-        self.recipe = widgets.HTML()
+        self.bar = widgets.FloatProgress(value=0.0, min=0.0, max=1.0).add_class("pl-bar")
+        words = "Draw when a setting changes"
+        self.live = widgets.Checkbox(description=words, indent=False, layout={"width": "auto"})
+        self.line = widgets.HTML().add_class("pl-say")
+        self.picture = widgets.Image(format="jpeg", layout={"display": "none"})
+        self.recipe = widgets.HTML().add_class("pl-recipe")
         self.link = widgets.HTML("<span class='pl-get pl-off'>Download PNG</span>")
-        self.recipe.add_class("pl-recipe")
         self.to_photo = widgets.Button(description="To photo", icon="image")
         self.to_edges = widgets.Button(description="To edges", icon="pencil")
         self.to_sliders = widgets.Button(description="To sliders", icon="sliders")
@@ -117,13 +109,10 @@ class Stage:
         self.boxes = self._lay_out()
 
     def _lay_out(self) -> list[Any]:
-        act = widgets.Box([self.action, self.cancel, self.bar])
-        act.add_class("pl-act")
-        place = widgets.Box([self.picture])
-        place.add_class("pl-stage")
+        act = widgets.Box([self.action, self.cancel, self.bar]).add_class("pl-act")
+        place = widgets.Box([self.picture]).add_class("pl-stage")
         after = widgets.Box([self.to_photo, self.to_edges, self.to_sliders, self.link])
-        after.add_class("pl-after")
-        return [act, self.live, self.line, place, after, self.recipe]
+        return [act, self.live, self.line, place, after.add_class("pl-after"), self.recipe]
 
     # --- a job -----------------------------------------------------------------------------------
 

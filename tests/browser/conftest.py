@@ -31,7 +31,7 @@ PARAMETERS = {
 }
 
 REGION = """
-from portraitlib.studio.region import pick_region
+from portraitlib.studio.explore import pick_region
 from portraitlib.photos.subject import subject_portrait
 
 pick_region(subject_portrait("comic book", ear_size=5), radius=0.18)

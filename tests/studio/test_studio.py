@@ -91,7 +91,7 @@ def test_a_press_makes_a_picture_with_the_values_of_the_controls():
     ]
     assert shown(box).format == "jpeg"
     assert Image.open(io.BytesIO(shown(box).value)).format == "JPEG"
-    assert said(box) == "seed 3; 7 steps; guidance 5.0; strength 0.5; 0.5 s"
+    assert said(box) == "seed 3 · 7 steps · guidance 5 · strength 0.5 · 0.5 s"
 
 
 def test_a_mistake_is_told_in_one_line_and_the_next_press_works():
@@ -143,7 +143,7 @@ def test_an_upload_that_is_no_picture_is_told_in_one_line_and_changes_nothing():
     made = []
     box = explore(redraw, PRESET, Image.new("RGB", (8, 8), "red"), "a man", made=made)
     upload(box, b"no picture <b>")
-    assert said(box).startswith("<b>upload: text by its content") and "\n" not in said(box)
+    assert said(box).startswith("<b>me.png: text by its content") and "\n" not in said(box)
     press(box)
     assert made[0].image.getpixel((0, 0)) == (255, 0, 0)
     assert said(box).startswith("seed 0")

@@ -121,13 +121,13 @@ def png(**texts: str) -> bytes:
 
 
 def test_a_png_made_here_gives_its_own_settings():
-    dropped = read_dropped(Portrait(Image.new("RGB", (8, 8)), RECIPE).png_bytes())
-    screen = screen_of_parameters(**dropped.settings)
+    settings, notes = read_dropped(Portrait(Image.new("RGB", (8, 8)), RECIPE).png_bytes())
+    screen = screen_of_parameters(**settings)
     assert screen.method == "edges" and screen.prompt == "a man"
     assert screen.sampling == Sampling(12, 1, 9, 3.0, 96, "hat")
     assert screen.control == Control(0.7, 0.1, 0.9)
     assert screen.lines == Lines(60.0, 120.0)
-    assert any("jrdnpl at 0.8" in note for note in dropped.notes)
+    assert any("jrdnpl at 0.8" in note for note in notes)
 
 
 def test_a_recipe_that_lost_its_json_is_read_from_the_other_text():
@@ -136,7 +136,7 @@ def test_a_recipe_that_lost_its_json_is_read_from_the_other_text():
         text = opened.info["parameters"]
     settings, _ = read_parameters_text(text)
     assert settings == settings_of_recipe(RECIPE)
-    assert read_dropped(png(parameters=text)).settings == settings
+    assert read_dropped(png(parameters=text))[0] == settings
 
 
 @pytest.mark.parametrize("content", [b"no picture", png(), png(parameters="nothing here")])

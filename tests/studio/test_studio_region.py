@@ -14,7 +14,7 @@ pytest.importorskip("anywidget")
 
 from portraitlib.photos.subject import subject_portrait
 from portraitlib.settings import UsageError
-from portraitlib.studio.region import mark_region, pick_region
+from portraitlib.studio.explore import mark_region, pick_region
 
 
 def picture_of(shown):
