@@ -31,6 +31,11 @@ Scaling = TypedDict(  # type: ignore[misc]
     total=False,
 )
 
+# What safetensors calls the number types that are written.
+TYPES = {
+    **{torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.uint8: "U8", torch.int64: "I64"},
+}
 # How the two matrices of a LoRA and its alpha are spelled: peft, kohya, and diffusers in the past.
 ENDINGS = {
     **{f".lora_{a}{default}.weight": a for a in "AB" for default in ("", ".default")},
@@ -77,34 +82,34 @@ def write_tensors(
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     begin = 0
-    for name in sorted(tensors):
-        end = begin + tensors[name].numel() * 4
-        shape = list(tensors[name].shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    # Readers map the file: no number may lie across the places of its own size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    for name in names:
+        end = begin + tensors[name].nbytes
+        kind, shape = TYPES[tensors[name].dtype], list(tensors[name].shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8 bytes
     with whole_file(target) as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for content in _contents(tensors):
-            file.write(content)
+        for name in names:
+            file.write(_content(tensors[name]))
 
 
 def content_digest(tensors: Mapping[str, torch.Tensor], *others: Any) -> str:
     """SHA-256 of names, shapes and float32 values, and of other plain values; 64 digits."""
     digest = hashlib.sha256(json.dumps(others).encode())
-    for name, content in zip(sorted(tensors), _contents(tensors), strict=True):
+    for name in sorted(tensors):
         digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(content)
+        digest.update(_content(tensors[name].float()))
     return digest.hexdigest()
 
 
-def _contents(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview]:
-    """The float32 values of each tensor as bytes, in the order of the names."""
-    for name in sorted(tensors):
-        values = tensors[name].detach().to("cpu", torch.float32).contiguous()
-        yield values.numpy().reshape(-1).view("uint8").data
+def _content(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -3,13 +3,12 @@
 `run.json` says what the run is of; a checkpoint is one file, `step-000123.safetensors`, that holds
 tensors and a state of plain JSON values. Both are written beside under another name and renamed:
 under its own name a file is whole, whatever happened meanwhile. A run holds a lock on its folder
-that dies with its process. Knows no models.
+that dies with its process.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -21,8 +20,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from portraitlib.models.adapter_files import write_tensors
 from portraitlib.places import hold_lock
 from portraitlib.portrait import read_json, write_json
 from portraitlib.settings import UsageError, shown
@@ -134,26 +133,19 @@ def save_checkpoint(
     as they were, and nothing half-written is left.
     """
     target = _place(folder, step)
-    beside = target.with_name(f".{target.name}.part")
     try:
-        save_file(_storable(tensors), beside, {"state": json.dumps(state)})
-        shutil.copymode(folder / RUN, beside)  # safetensors lets nobody else read it
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except (OSError, SafetensorError) as problem:
+        write_tensors(target, tensors, {"state": json.dumps(state)})
+    except UsageError as problem:
         there = list_checkpoints(folder)
         stands = f"step {there[-1]} stands" if there else "there is no earlier one"
         raise UsageError(
-            f"{target}: cannot be saved ({_reason(problem)}); {stands}; make room on its disk, "
-            "then start the same run again, and it goes on from there"
+            f"{target}: cannot be saved ({_reason(problem.__cause__)}); {stands}; make room on its "
+            "disk, then start the same run again, and it goes on from there"
         ) from problem
-    finally:
-        beside.unlink(missing_ok=True)
     earlier = [number for number in list_checkpoints(folder) if number <= step]
     for path in [_place(folder, number) for number in earlier[:-KEEP]]:
         path.unlink(missing_ok=True)
-    for path in folder.glob(".step-*.part"):  # of processes that were killed
+    for path in folder.glob(".*.part"):  # of processes that were killed
         path.unlink(missing_ok=True)
 
 
@@ -187,20 +179,7 @@ def _place(folder: Path, step: int) -> Path:
     return folder / f"step-{step:06d}.safetensors"
 
 
-def _storable(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors as safetensors takes them: on the CPU, dense, no two in the same memory."""
-    stored: dict[str, torch.Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().to("cpu").contiguous()
-        if tensor.untyped_storage().data_ptr() in taken:
-            tensor = tensor.clone()
-        taken.add(tensor.untyped_storage().data_ptr())
-        stored[name] = tensor
-    return stored
-
-
-def _reason(problem: Exception) -> str:
+def _reason(problem: BaseException | None) -> str:
     """What went wrong, in one line."""
     text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
     return " ".join(text.split())

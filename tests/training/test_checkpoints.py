@@ -110,7 +110,7 @@ def test_a_damaged_step_is_replaced_when_the_run_reaches_it_again(tmp_path):
 
 def test_a_save_that_was_broken_off_does_not_count_and_is_swept_up_later(tmp_path):
     save_steps(tmp_path, 10)
-    (tmp_path / ".step-000020.safetensors.part").write_bytes(b"half")
+    (tmp_path / ".0a1b2c3d4e5f6071.part").write_bytes(b"half")
     assert newest_checkpoint(tmp_path).step == 10
     save_steps(tmp_path, 30)
     assert names(tmp_path) == files_of(10, 30)
