@@ -23,7 +23,7 @@ from portraitlib.photos.photo_set import IDENTIFIER, PhotoSet
 from portraitlib.photos.read import CAPTION, read_photos
 from portraitlib.photos.subject import subject_photos
 from portraitlib.portrait import check_writable, write_whole
-from portraitlib.settings import DreamBooth, Range, UsageError, check_number, nearest
+from portraitlib.settings import DreamBooth, Range, UsageError, check_number, check_record, nearest
 
 if TYPE_CHECKING:
     from portraitlib.models.adapters import Adapter
@@ -158,33 +158,18 @@ def _read_toml(source: Path) -> dict[str, Any]:
 def _checked(where: str, given: Mapping[str, Any], table: type, others: Sequence[str] = ()) -> Any:
     """The record of a table; raises UsageError that begins with `where` and the key."""
     known = [setting.name for setting in fields(table)]
-    values = {}
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             raise UsageError(f"{where}{name}: no such key; {nearest(name, [*known, *others])}")
-        if table is DreamBooth:  # which checks them itself
-            values[name] = None if value == NONE else value
-        elif value != NONE:
-            values[name] = _checked_value(where, name, value)
     try:
-        return table(**values)
+        if table is DreamBooth:  # which checks them itself
+            return table(**{k: None if value == NONE else value for k, value in given.items()})
+        values = {name: value for name, value in given.items() if value != NONE}
+        for name in values.keys() & NUMBERS.keys():
+            values[name] = check_number("", name, values[name], NUMBERS[name])
+        return check_record("", values, table)
     except UsageError as problem:
-        raise UsageError(where + re.sub(r"^DreamBooth[.:]\s*", "", str(problem))) from None
-
-
-def _checked_value(where: str, name: str, value: Any) -> Any:
-    if name in NUMBERS:
-        try:
-            return check_number("", name, value, NUMBERS[name])
-        except UsageError as problem:
-            raise UsageError(f"{where}{str(problem).removeprefix('.')}") from None
-    if name == "trackers":
-        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-            raise UsageError(f'{where}{name}: got {value!r}, expected a list; try ["tensorboard"]')
-        return tuple(value)
-    if not (isinstance(value, str) and value.strip()):
-        raise UsageError(f"{where}{name}: got {value!r}, expected a text; see train --example")
-    return value
+        raise UsageError(where + re.sub(r"^(DreamBooth)?[.:]\s*", "", str(problem))) from None
 
 
 def example_file(model: str | None = None) -> str:
@@ -285,9 +270,8 @@ def _photos(asked: TrainingFile, model: Model) -> tuple[PhotoSet, PhotoSet | Non
     count = asked.film.held_out if asked.film else 0
     if top.photos == SUBJECT:
         photos = subject_photos(size_px=size_px, identifier=top.identifier)
-        if not count:
-            return photos, None
-        return photos, subject_photos(held_out=True, size_px=size_px, identifier=top.identifier)
+        others = subject_photos(held_out=True, size_px=size_px, identifier=top.identifier)
+        return photos, others if count else None
     folder = asked.beside(top.photos)
     photos = read_photos(folder, size_px=size_px, identifier=top.identifier, caption=top.caption)
     try:
