@@ -161,10 +161,11 @@ def _checked(where: str, given: Mapping[str, Any], table: type, others: Sequence
     for name in given:
         if name not in known:
             raise UsageError(f"{where}{name}: no such key; {nearest(name, [*known, *others])}")
+    values: dict[str, Any] = {k: None if value == NONE else value for k, value in given.items()}
     try:
         if table is DreamBooth:  # which checks them itself
-            return table(**{k: None if value == NONE else value for k, value in given.items()})
-        values = {name: value for name, value in given.items() if value != NONE}
+            return table(**values)
+        values = {name: value for name, value in values.items() if value is not None}
         for name in values.keys() & NUMBERS.keys():
             values[name] = check_number("", name, values[name], NUMBERS[name])
         return check_record("", values, table)
