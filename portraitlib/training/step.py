@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ LEAST_RATE = 0.05  # of the learning rate, where the schedule ends
 class Trainer:
     """What an update needs, and what it changes: weights, optimizer, and the micro-batch.
 
+    kept: what each noise level leaves of a picture, (levels,).
     words: states and pooled of each caption and of none, as the untouched encoders say them.
     micro_batch_size: pictures in one forward pass, halved whenever memory runs short.
     """
@@ -43,10 +44,10 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     scaler: Any
     network: Any
+    kept: torch.Tensor
     data: TrainingData | None = None
     words: tuple[torch.Tensor, torch.Tensor] | None = None
     micro_batch_size: int = 0
-    kept: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +65,8 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
             f"expected a multiple; try {accelerator.num_processes}"
         )
     halves = _precision(model, settings) == "float16"
-    trainer = Trainer(
+    tuned.train()
+    return Trainer(
         model,
         tuned,
         settings,
@@ -73,11 +75,9 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         # Small float16 gradients would vanish: they are scaled up, and the scale finds itself.
         scaler=torch.amp.GradScaler(model.device.type, enabled=halves),
         network=torch.compile(unet) if settings.compile else unet,
+        kept=model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32),
         micro_batch_size=settings.micro_batch_size or 0,
     )
-    tuned.train()
-    trainer.kept = model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32)
-    return trainer
 
 
 def _optimizer(tuned: Tuned, settings: DreamBooth) -> torch.optim.Optimizer:
