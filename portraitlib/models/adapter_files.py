@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -56,20 +55,6 @@ RELATIVES = {
     "on_input": "IA3",
     ".diff": "whole differences",
 }
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """What a LoRA file holds, in one spelling.
-
-    tensors: "<part>.<module>.lora_A.weight" (rank, in, ...), ".lora_B.weight" (out, rank, ...).
-    rank, alpha: of most modules. A module of another rank keeps it; if alpha / rank was another
-        too, that is in its lora_B, so that alpha / rank here is right for all.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    rank: int
-    alpha: float
 
 
 def write_tensors(
@@ -143,9 +128,12 @@ def find_matrices(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str],
     known: tuple[int, float] | None = None,
-) -> Matrices:
-    """The LoRA among the tensors of a file of diffusers, peft or kohya.
+) -> tuple[dict[str, torch.Tensor], int, float]:
+    """The LoRA among the tensors of a file of diffusers, peft or kohya, in one spelling.
 
+    Gives "<part>.<module>.lora_A.weight" (rank, in, ...), ".lora_B.weight" (out, rank, ...), and
+    rank and alpha of most modules. A module of another rank keeps it; if alpha / rank was another
+    too, that is in its lora_B, so that this alpha / rank is right for all.
     known: its rank and alpha, where they need not be found out.
     Raises UsageError in one line where there is none, a half is missing, or ranks do not match.
     """
@@ -160,17 +148,14 @@ def find_matrices(
     if not modules:
         raise UsageError(f"{path}: holds no tensor, expected a LoRA")
     if known is None:
-        rank, alpha = _fold_alphas(
-            path, modules, json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
-        )
-    else:
-        rank, alpha = known
+        scaling = json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
+        known = _fold_alphas(path, modules, scaling)
     matrices = {
         f"{module}.lora_{role}.weight": modules[module][role]
         for module in sorted(modules)
         for role in "AB"
     }
-    return Matrices(matrices, rank, alpha)
+    return matrices, *known
 
 
 def _fold_alphas(
