@@ -1,4 +1,4 @@
-"""The folder of a training run, which loses nothing that was saved.
+"""The folder of a training run, which loses nothing that was saved, and how far the run is.
 
 `run.json` says what the run is of; a checkpoint is one file, `step-000123.safetensors`, that holds
 tensors and a state of plain JSON values. Both are written beside under another name and renamed:
@@ -14,18 +14,20 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from portraitlib.cost import Cost, cost_of, money
 from portraitlib.models.adapter_files import write_tensors
 from portraitlib.places import hold_lock
 from portraitlib.portrait import read_json, write_json
 from portraitlib.settings import UsageError, shown
 
+SMOOTH = 0.05  # what one step counts in the smoothed loss
 KEEP = 3  # of the newest saves
 FORM = 2  # of run.json; a greater one was written by a later portraitlib
 RUN = "run.json"
@@ -47,6 +49,89 @@ class Checkpoint:
     step: int
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
+
+
+# --- how far it is -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is.
+
+    loss: smoothed over about 20 steps.  seconds: of training so far, earlier runs included.
+    seconds_left: at the pace so far.  figures: what `watch` last measured.
+    dollars: all that the training has cost so far; None if no rate of the device is known.
+    """
+
+    step: int
+    total: int
+    loss: float
+    seconds: float
+    seconds_left: float
+    figures: Mapping[str, float]
+    dollars: float | None = None
+
+    def __str__(self) -> str:
+        seen = "".join(f", {name} {value:.2f}" for name, value in self.figures.items())
+        cost = "" if self.dollars is None else f", {money(self.dollars)}"
+        return (
+            f"step {self.step} of {self.total}, loss {self.loss:.4f}, {self.seconds:.0f} s, "
+            f"{self.seconds_left:.0f} s left{cost}{seen}"
+        )
+
+
+@dataclass
+class History:
+    """What is known of a training so far; it is in its checkpoints and in its adapter's recipe.
+
+    step: steps done, of `total`.  loss: smoothed; None before the first.
+    seconds: of training alone.  spent_s: device -> seconds of everything, encoding the photos,
+        drawing a film strip and saving too.  peak_memory_gb: the most that was in use at a time.
+    curve: (step, smoothed loss), every few steps.
+    figures: what `watch` measured, with the step.
+    """
+
+    total: int
+    step: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    spent_s: dict[str, float] = field(default_factory=dict)
+    peak_memory_gb: float | None = None
+    curve: list[list[float]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_losses(self, losses: Sequence[float]) -> None:
+        """Go on by these steps."""
+        for value in losses:
+            self.loss = value if self.loss is None else self.loss + SMOOTH * (value - self.loss)
+        self.step += len(losses)
+        self.curve.append([self.step, round(self.loss or 0.0, 6)])
+
+    def spend(self, cost: Cost, earlier_s: float) -> None:
+        """Note what this run has cost, on a device that runs before it used for `earlier_s`."""
+        self.spent_s[cost.device] = earlier_s + cost.seconds
+        peaks = [peak for peak in (self.peak_memory_gb, cost.peak_memory_gb) if peak is not None]
+        self.peak_memory_gb = max(peaks, default=None)
+
+    @property
+    def cost(self) -> Cost:
+        """All that the training has cost so far, by the rate of each device; class images not."""
+        first, *others = [cost_of(seconds, device) for device, seconds in self.spent_s.items()]
+        return replace(sum(others, first), peak_memory_gb=self.peak_memory_gb)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the training is; asked after the first step."""
+        figures = self.figures[-1] if self.figures else {}
+        return Progress(
+            step=self.step,
+            total=self.total,
+            loss=self.loss or 0.0,
+            seconds=self.seconds,
+            seconds_left=self.seconds / self.step * (self.total - self.step),
+            figures={k: v for k, v in figures.items() if k != "step" and v is not None},
+            dollars=self.cost.dollars,
+        )
 
 
 # --- a run ---------------------------------------------------------------------------------------

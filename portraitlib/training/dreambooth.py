@@ -28,6 +28,8 @@ from portraitlib.portrait import Portrait
 from portraitlib.settings import DreamBooth, Range, UsageError, check_number, check_record
 from portraitlib.training.check import check_training
 from portraitlib.training.checkpoints import (
+    History,
+    Progress,
     check_room,
     load_optimizer,
     newest_checkpoint,
@@ -37,7 +39,6 @@ from portraitlib.training.checkpoints import (
 )
 from portraitlib.training.class_set import ClassImages
 from portraitlib.training.data import encode_captions, instance_captions, prepare_data
-from portraitlib.training.history import History, Progress
 from portraitlib.training.networks import as_when_drawing, encoders_resting, tune
 from portraitlib.training.step import (
     Trainer,
