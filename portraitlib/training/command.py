@@ -12,7 +12,6 @@ import shlex
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,12 +146,8 @@ def _read_toml(source: Path) -> dict[str, Any]:
         raise UsageError(
             f"{source}: no such file; try portraitlib train --example > {source.name}"
         ) from None
-    except OSError as problem:
-        raise UsageError(f"{source}: cannot be read ({problem.strerror or problem})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{source}: is no text in UTF-8, expected TOML") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{source}: is no TOML: {problem}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise UsageError(f"{source}: is no TOML in UTF-8 that can be read: {problem}") from None
 
 
 def _checked(where: str, given: Mapping[str, Any], table: type, others: Sequence[str] = ()) -> Any:
@@ -294,6 +289,7 @@ def _check(asked: TrainingFile, model: Model, photos: PhotoSet) -> None:
 def _class_images(asked: TrainingFile, model: Model, say: Say) -> ClassImages | None:
     from portraitlib.training.class_images import class_images_cost, make_class_images
     from portraitlib.training.class_set import read_class_images
+    from portraitlib.training.step import first_alone
 
     wanted = asked.class_images
     if wanted is None or wanted.prompt is None:
@@ -302,21 +298,12 @@ def _class_images(asked: TrainingFile, model: Model, say: Say) -> ClassImages | 
         folder = asked.beside(wanted.folder)
         classes = read_class_images(folder, wanted.prompt, model.preset.size_px)
     else:
-        with _first_alone(model):
+        with first_alone(model):
             say(f"{class_images_cost(model, wanted.prompt, wanted.count)}")
             on_step = None if say is _silent else print_progress("class images")
             classes = make_class_images(model, wanted.prompt, wanted.count, on_step=on_step)
     say(f"class images: {classes.summary}")
     return classes
-
-
-def _first_alone(model: Model) -> AbstractContextManager[Any]:
-    """Of several processes the first draws, and the others find what it has drawn."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return nullcontext()
-    from accelerate import PartialState
-
-    return PartialState(cpu=model.device.type == "cpu").main_process_first()
 
 
 def _film(asked: TrainingFile, photos: PhotoSet, held_out: PhotoSet | None) -> Watch | None:

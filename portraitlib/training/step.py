@@ -11,7 +11,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,20 @@ def _precision(model: Model, settings: DreamBooth) -> str:
 # --- processes, and Ctrl-C --------------------------------------------------------------------
 
 
+def _are_several() -> bool:
+    """Do several processes train? One alone need not say on which device, once for all."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def first_alone(model: Model) -> AbstractContextManager[Any]:
+    """Of several processes the first works, and the others find what it has made."""
+    from accelerate import PartialState
+
+    if not _are_several():
+        return nullcontext()
+    return PartialState(cpu=model.device.type == "cpu").main_process_first()
+
+
 def start_accelerator(model: Model, place: Path, trackers: tuple[str, ...] | None) -> Any:
     """Processes and trackers; number types and gradients are the trainer's own."""
     from accelerate import Accelerator
@@ -255,13 +269,11 @@ def start_accelerator(model: Model, place: Path, trackers: tuple[str, ...] | Non
     if trackers is None:
         trackers = ("tensorboard",) if is_tensorboard_available() else ()
 
-    # One process alone needs no word of the device, which could not be another one later.
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it says of missing trackers is said below
             accelerator = Accelerator(
-                cpu=several and model.device.type == "cpu",
+                cpu=_are_several() and model.device.type == "cpu",
                 log_with=list(trackers) or None,
                 project_dir=place / "logs",
             )
