@@ -73,18 +73,14 @@ class Batch:
 
     def part(self, rows: slice | torch.Tensor) -> Batch:
         """Some rows of it."""
-        columns: Any = {
-            name: value if value is None else value[rows] for name, value in vars(self).items()
-        }
-        return Batch(**columns)
+        columns: Any = [value if value is None else value[rows] for value in vars(self).values()]
+        return Batch(*columns)
 
     def followed_by(self, other: Batch) -> Batch:
         """The rows of both."""
-        both: Any = {
-            name: value if value is None else torch.cat([value, getattr(other, name)])
-            for name, value in vars(self).items()
-        }
-        return Batch(**both)
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        columns: Any = [one if one is None else torch.cat([one, two]) for one, two in pairs]
+        return Batch(*columns)
 
 
 @dataclass(frozen=True, eq=False)
