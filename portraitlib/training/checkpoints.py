@@ -9,7 +9,6 @@ that dies with its process.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -255,9 +254,8 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def list_checkpoints(folder: Path) -> tuple[int, ...]:
     """Steps with a checkpoint, ascending; whether they can be read is not asked."""
-    names = (path.name for path in folder.glob("step-*.safetensors"))
-    matches = (re.fullmatch(r"step-(\d{6,})\.safetensors", name) for name in names)
-    return tuple(sorted(int(match[1]) for match in matches if match))
+    numbers = (path.stem.removeprefix("step-") for path in folder.glob("step-*.safetensors"))
+    return tuple(sorted(int(number) for number in numbers if number.isdecimal()))
 
 
 def _place(folder: Path, step: int) -> Path:
