@@ -99,21 +99,20 @@ def _measured(
     portraits: list[Portrait], photos: PhotoSet | None, prompt: str, *, first: bool
 ) -> tuple[list[Portrait], dict[str, float]]:
     """Portraits of the prompt, each with its likeness, and the figures of all."""
-    judged, figures = prompt, {}
-    if photos is not None:
-        # No judge knows the identifier.
-        judged = " ".join(prompt.replace(photos.identifier, " ").split())
-        likeness = measure(portraits, photos=photos)
-        figures = {"faces": likeness["likeness"].count / len(likeness)}
-        figures |= _means(likeness, {"likeness": "likeness"})
-        portraits = _noted(portraits, likeness)
+    if photos is not None:  # whose identifier no judge knows
+        prompt = " ".join(prompt.replace(photos.identifier, " ").split())
     try:
-        seen = measure(portraits, photos=photos, prompt=judged)
-        figures |= _means(seen, {"prompt_seen": "prompt_seen"})
+        found = measure(portraits, photos=photos, prompt=prompt)
     except UsageError as problem:  # no judge knows a word of it, or it cannot be loaded here
         if first:
             warnings.warn(f"prompt fidelity is not measured: {problem}", stacklevel=2)
-    return portraits, figures
+        if photos is None:
+            return portraits, {}
+        found = measure(portraits, photos=photos)
+    figures = _means(found, {"likeness": "likeness", "prompt_seen": "prompt_seen"})
+    if photos is None:
+        return portraits, figures
+    return _noted(portraits, found), {"faces": found["likeness"].count / len(found), **figures}
 
 
 def _measured_class(
