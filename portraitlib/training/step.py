@@ -116,7 +116,13 @@ def update(trainer: Trainer, step: int) -> torch.Tensor:
         except RuntimeError as problem:  # torch.OutOfMemoryError is one
             if not is_out_of_memory(problem):
                 raise
-        _halve(trainer)
+        if trainer.micro_batch_size == 1:
+            raise UsageError(
+                f"out of memory while training {trainer.model.name} on one picture at a time; try "
+                "gradient_checkpointing=True, a smaller rank, or layers='attention'"
+            )
+        trainer.micro_batch_size = math.ceil(trainer.micro_batch_size / 2)
+        forget_freed_memory(trainer.model.device)
     if accelerator.num_processes > 1:
         _sum_gradients(trainer)
     for group in trainer.optimizer.param_groups:
@@ -135,16 +141,6 @@ def rate_share(settings: DreamBooth, step: int) -> float:
     way = max(0.0, (step - warm) / max(1, total - warm))
     falls = {"constant": 1.0, "linear": 1 - way, "cosine": (1 + math.cos(math.pi * way)) / 2}
     return warmed * (LEAST_RATE + (1 - LEAST_RATE) * falls[settings.lr_scheduler])
-
-
-def _halve(trainer: Trainer) -> None:
-    if trainer.micro_batch_size == 1:
-        raise UsageError(
-            f"out of memory while training {trainer.model.name} on one picture at a time; try "
-            "gradient_checkpointing=True, a smaller rank, or layers='attention'"
-        )
-    trainer.micro_batch_size = math.ceil(trainer.micro_batch_size / 2)
-    forget_freed_memory(trainer.model.device)
 
 
 def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
