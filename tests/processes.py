@@ -107,6 +107,6 @@ def kill_by_plan(
             folder = base / f"run{len(ended)}"
             continue
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
-        halves = bool(list(folder.glob(".step-*")))
+        halves = bool(list(folder.glob(".*.part")))
         told.append({"begun": begun, "inside": "sync" in plan.pop(), "halves": halves})
     return told, ended, folder

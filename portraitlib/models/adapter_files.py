@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -31,6 +30,11 @@ Scaling = TypedDict(  # type: ignore[misc]
     total=False,
 )
 
+# What safetensors calls the number types that are written.
+TYPES = {
+    **{torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.uint8: "U8", torch.int64: "I64"},
+}
 # How the two matrices of a LoRA and its alpha are spelled: peft, kohya, and diffusers in the past.
 ENDINGS = {
     **{f".lora_{a}{default}.weight": a for a in "AB" for default in ("", ".default")},
@@ -53,20 +57,6 @@ RELATIVES = {
 }
 
 
-@dataclass(frozen=True)
-class Matrices:
-    """What a LoRA file holds, in one spelling.
-
-    tensors: "<part>.<module>.lora_A.weight" (rank, in, ...), ".lora_B.weight" (out, rank, ...).
-    rank, alpha: of most modules. A module of another rank keeps it; if alpha / rank was another
-        too, that is in its lora_B, so that alpha / rank here is right for all.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    rank: int
-    alpha: float
-
-
 def write_tensors(
     target: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> None:
@@ -77,34 +67,34 @@ def write_tensors(
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     begin = 0
-    for name in sorted(tensors):
-        end = begin + tensors[name].numel() * 4
-        shape = list(tensors[name].shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    # Readers map the file: no number may lie across the places of its own size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    for name in names:
+        end = begin + tensors[name].nbytes
+        kind, shape = TYPES[tensors[name].dtype], list(tensors[name].shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8 bytes
     with whole_file(target) as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for content in _contents(tensors):
-            file.write(content)
+        for name in names:
+            file.write(_content(tensors[name]))
 
 
 def content_digest(tensors: Mapping[str, torch.Tensor], *others: Any) -> str:
     """SHA-256 of names, shapes and float32 values, and of other plain values; 64 digits."""
     digest = hashlib.sha256(json.dumps(others).encode())
-    for name, content in zip(sorted(tensors), _contents(tensors), strict=True):
+    for name in sorted(tensors):
         digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(content)
+        digest.update(_content(tensors[name].float()))
     return digest.hexdigest()
 
 
-def _contents(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview]:
-    """The float32 values of each tensor as bytes, in the order of the names."""
-    for name in sorted(tensors):
-        values = tensors[name].detach().to("cpu", torch.float32).contiguous()
-        yield values.numpy().reshape(-1).view("uint8").data
+def _content(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -138,9 +128,12 @@ def find_matrices(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str],
     known: tuple[int, float] | None = None,
-) -> Matrices:
-    """The LoRA among the tensors of a file of diffusers, peft or kohya.
+) -> tuple[dict[str, torch.Tensor], int, float]:
+    """The LoRA among the tensors of a file of diffusers, peft or kohya, in one spelling.
 
+    Gives "<part>.<module>.lora_A.weight" (rank, in, ...), ".lora_B.weight" (out, rank, ...), and
+    rank and alpha of most modules. A module of another rank keeps it; if alpha / rank was another
+    too, that is in its lora_B, so that this alpha / rank is right for all.
     known: its rank and alpha, where they need not be found out.
     Raises UsageError in one line where there is none, a half is missing, or ranks do not match.
     """
@@ -155,17 +148,14 @@ def find_matrices(
     if not modules:
         raise UsageError(f"{path}: holds no tensor, expected a LoRA")
     if known is None:
-        rank, alpha = _fold_alphas(
-            path, modules, json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
-        )
-    else:
-        rank, alpha = known
+        scaling = json_entry(path, metadata, DIFFUSERS_METADATA, Scaling)
+        known = _fold_alphas(path, modules, scaling)
     matrices = {
         f"{module}.lora_{role}.weight": modules[module][role]
         for module in sorted(modules)
         for role in "AB"
     }
-    return Matrices(matrices, rank, alpha)
+    return matrices, *known
 
 
 def _fold_alphas(

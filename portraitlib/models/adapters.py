@@ -85,8 +85,8 @@ class Adapter:
                 raise UsageError(f"Adapter.rank: got {self.rank!r}, expected 1 or more for a LoRA")
             where = Path(f"adapter {self.identifier}".strip())
             # Names as files have them: the text encoders' modules are called otherwise in memory.
-            matrices = find_matrices(where, self.tensors, {}, (self.rank, self.alpha))
-            object.__setattr__(self, "tensors", matrices.tensors)
+            tensors, *_ = find_matrices(where, self.tensors, {}, (self.rank, self.alpha))
+            object.__setattr__(self, "tensors", tensors)
 
     @property
     def name(self) -> str:
@@ -150,8 +150,7 @@ class Adapter:
             names = map(metadata.get, ("modelspec.trigger_phrase", "ss_output_name"))
             identifier = next(filter(None, names), source.stem)
             sample = _read_sample(metadata)
-            whole = (matrices.tensors, matrices.rank, matrices.alpha)
-            return cls("lora", *whole, identifier=identifier, sample=sample)
+            return cls("lora", *matrices, identifier=identifier, sample=sample)
         return cls._open_ours(source, tensors, metadata)
 
     @classmethod
@@ -169,7 +168,7 @@ class Adapter:
         digest = about.pop("hash")
         if about["kind"] == "lora":
             known = about["rank"], about["alpha"]
-            tensors = find_matrices(source, tensors, metadata, known).tensors
+            tensors, *_ = find_matrices(source, tensors, metadata, known)
         about["recipe"] = json_entry(source, metadata, OWN + "recipe")
         about["sample"] = _read_sample(metadata)
         adapter = cls(tensors=tensors, **about)

@@ -8,29 +8,44 @@ no torch.
 from __future__ import annotations
 
 import re
+from itertools import product
 
-# A block of diffusers takes three numbers: two layers, then what changes the size, as in SDXL.
-# Programs that load the files count on it, whatever the model; so it is one rule for all.
-NUMBERS = 3
 TEXT_PREFIXES = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
 UNET_PREFIX = "lora_unet_"
 
-# Modules outside the numbered blocks, and inside their residual layers: diffusers -> sgm.
-OUTSIDE = {
+# Where a module is, diffusers -> sgm. A block of diffusers takes three numbers: two layers, then
+# what changes the size, as in SDXL. Programs that load the files count on it, whatever the model;
+# so it is one rule for all.
+NUMBERS = 3
+MOST_BLOCKS = 8  # on the way down, and up; SDXL has three
+PLACES = {
     "conv_in": "input_blocks_0_0",
     "conv_out": "out_2",
     "time_embedding.linear_1": "time_embed_0",
     "time_embedding.linear_2": "time_embed_2",
     "add_embedding.linear_1": "label_emb_0_0",
     "add_embedding.linear_2": "label_emb_0_2",
+    "mid_block.resnets.0": "middle_block_0",
+    "mid_block.attentions.0": "middle_block_1",
+    "mid_block.resnets.1": "middle_block_2",
 }
+for _block in range(MOST_BLOCKS):  # before the layers, whose names begin alike
+    _first = NUMBERS * _block
+    PLACES[f"down_blocks.{_block}.downsamplers.0.conv"] = f"input_blocks_{_first + 3}_0_op"
+    PLACES[f"up_blocks.{_block}.upsamplers.0.conv"] = f"output_blocks_{_first + 2}_2_conv"
+for _block, _layer in product(range(MOST_BLOCKS), range(NUMBERS)):
+    for _inner, _kind in enumerate(("resnets", "attentions")):
+        _number = NUMBERS * _block + _layer
+        PLACES[f"down_blocks.{_block}.{_kind}.{_layer}"] = f"input_blocks_{_number + 1}_{_inner}"
+        PLACES[f"up_blocks.{_block}.{_kind}.{_layer}"] = f"output_blocks_{_number}_{_inner}"
+# Inside a residual layer.
 RESNET = {
     "conv1": "in_layers_2",
     "conv2": "out_layers_3",
     "time_emb_proj": "emb_layers_1",
     "conv_shortcut": "skip_connection",
 }
-INNER = {"resnets": "0", "attentions": "1"}
+OURS = {theirs: ours for ours, theirs in RESNET.items()}
 
 # Names that hold an underscore of their own, where another underscore stands for a dot.
 COMPOUND = (
@@ -54,32 +69,10 @@ def to_kohya(module: str) -> str:
     part, _, path = module.partition(".")
     if part in TEXT_PREFIXES:
         return TEXT_PREFIXES[part] + path.replace(".", "_")
-    return UNET_PREFIX + (OUTSIDE.get(path) or _numbered(path))
-
-
-def _numbered(path: str) -> str:
-    """The sgm name of a module in one of diffusers' blocks."""
-    match path.split("."):
-        case ["down_blocks", block, "downsamplers", "0", "conv"]:
-            return f"input_blocks_{NUMBERS * int(block) + 3}_0_op"
-        case ["up_blocks", block, "upsamplers", "0", "conv"]:
-            return f"output_blocks_{NUMBERS * int(block) + 2}_2_conv"
-        case ["down_blocks", block, ("resnets" | "attentions") as kind, layer, *rest]:
-            number = 1 + NUMBERS * int(block) + int(layer)
-            return f"input_blocks_{number}_{INNER[kind]}_{_inside(kind, rest)}"
-        case ["up_blocks", block, ("resnets" | "attentions") as kind, layer, *rest]:
-            number = NUMBERS * int(block) + int(layer)
-            return f"output_blocks_{number}_{INNER[kind]}_{_inside(kind, rest)}"
-        case ["mid_block", ("resnets" | "attentions") as kind, layer, *rest]:
-            number = 1 if kind == "attentions" else 2 * int(layer)
-            return f"middle_block_{number}_{_inside(kind, rest)}"
-    return path.replace(".", "_")
-
-
-def _inside(kind: str, rest: list[str]) -> str:
-    if kind == "resnets" and rest[0] in RESNET:
-        return "_".join([RESNET[rest[0]], *rest[1:]])
-    return "_".join(rest)
+    place = next((place for place in PLACES if f"{path}.".startswith(f"{place}.")), "")
+    inside = path.removeprefix(place).removeprefix(".")
+    words = [PLACES.get(place), RESNET.get(inside, inside.replace(".", "_"))]
+    return UNET_PREFIX + "_".join(filter(None, words))
 
 
 def from_kohya(name: str) -> str | None:
@@ -90,39 +83,15 @@ def from_kohya(name: str) -> str | None:
     >>> from_kohya("lora_unet_middle_block_1_transformer_blocks_0_ff_net_0_proj")
     'unet.mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj'
     """
-    for part, prefix in {**TEXT_PREFIXES, "text_encoder ": "lora_te_"}.items():
-        if name.startswith(prefix):
-            return f"{part.strip()}.{_dotted(name.removeprefix(prefix))}"
+    if text := re.fullmatch(r"lora_te([12]?)_(.+)", name):
+        return f"text_encoder{'_2' if text[1] == '2' else ''}.{_dotted(text[2])}"
     if not name.startswith(UNET_PREFIX):
         return None
     path = name.removeprefix(UNET_PREFIX)
-    outside = {theirs: ours for ours, theirs in OUTSIDE.items()}
-    return "unet." + (outside.get(path) or _unnumbered(path))
-
-
-def _unnumbered(path: str) -> str:
-    """The diffusers name of a module that sgm numbers, or whose name only has underscores."""
-    numbered = re.fullmatch(r"(input_blocks|output_blocks|middle_block)_(\d+)_(.+)", path)
-    if numbered is None:
-        return _dotted(path)
-    side, number, rest = numbered[1], int(numbered[2]), numbered[3]
-    if side == "middle_block":
-        if number == 1:
-            return f"mid_block.attentions.0.{_dotted(rest)}"
-        return f"mid_block.resnets.{number // 2}.{_resnet(rest)}"
-    down = side == "input_blocks"
-    block, layer = divmod(number - 1 if down else number, NUMBERS)
-    home = f"{'down' if down else 'up'}_blocks.{block}"
-    inner, _, rest = rest.partition("_")
-    if rest in ("op", "conv"):
-        return f"{home}.{'downsamplers' if down else 'upsamplers'}.0.conv"
-    if inner == INNER["attentions"]:
-        return f"{home}.attentions.{layer}.{_dotted(rest)}"
-    return f"{home}.resnets.{layer}.{_resnet(rest)}"
-
-
-def _resnet(rest: str) -> str:
-    return next((ours for ours, theirs in RESNET.items() if theirs == rest), _dotted(rest))
+    places = PLACES.items()
+    place = next((place for place, theirs in places if f"{path}_".startswith(f"{theirs}_")), "")
+    inside = path.removeprefix(PLACES.get(place, "")).removeprefix("_")
+    return ".".join(filter(None, ["unet", place, OURS.get(inside, _dotted(inside))]))
 
 
 def _dotted(path: str) -> str:

@@ -1,32 +1,32 @@
-"""The folder of a training run, which loses nothing that was saved.
+"""The folder of a training run, which loses nothing that was saved, and how far the run is.
 
 `run.json` says what the run is of; a checkpoint is one file, `step-000123.safetensors`, that holds
 tensors and a state of plain JSON values. Both are written beside under another name and renamed:
 under its own name a file is whole, whatever happened meanwhile. A run holds a lock on its folder
-that dies with its process. Knows no models.
+that dies with its process.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from portraitlib.cost import Cost, cost_of, money
+from portraitlib.models.adapter_files import write_tensors
 from portraitlib.places import hold_lock
 from portraitlib.portrait import read_json, write_json
 from portraitlib.settings import UsageError, shown
 
+SMOOTH = 0.05  # what one step counts in the smoothed loss
 KEEP = 3  # of the newest saves
 FORM = 2  # of run.json; a greater one was written by a later portraitlib
 RUN = "run.json"
@@ -48,6 +48,89 @@ class Checkpoint:
     step: int
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
+
+
+# --- how far it is -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is.
+
+    loss: smoothed over about 20 steps.  seconds: of training so far, earlier runs included.
+    seconds_left: at the pace so far.  figures: what `watch` last measured.
+    dollars: all that the training has cost so far; None if no rate of the device is known.
+    """
+
+    step: int
+    total: int
+    loss: float
+    seconds: float
+    seconds_left: float
+    figures: Mapping[str, float]
+    dollars: float | None = None
+
+    def __str__(self) -> str:
+        seen = "".join(f", {name} {value:.2f}" for name, value in self.figures.items())
+        cost = "" if self.dollars is None else f", {money(self.dollars)}"
+        return (
+            f"step {self.step} of {self.total}, loss {self.loss:.4f}, {self.seconds:.0f} s, "
+            f"{self.seconds_left:.0f} s left{cost}{seen}"
+        )
+
+
+@dataclass
+class History:
+    """What is known of a training so far; it is in its checkpoints and in its adapter's recipe.
+
+    step: steps done, of `total`.  loss: smoothed; None before the first.
+    seconds: of training alone.  spent_s: device -> seconds of everything, encoding the photos,
+        drawing a film strip and saving too.  peak_memory_gb: the most that was in use at a time.
+    curve: (step, smoothed loss), every few steps.
+    figures: what `watch` measured, with the step.
+    """
+
+    total: int
+    step: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    spent_s: dict[str, float] = field(default_factory=dict)
+    peak_memory_gb: float | None = None
+    curve: list[list[float]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_losses(self, losses: Sequence[float]) -> None:
+        """Go on by these steps."""
+        for value in losses:
+            self.loss = value if self.loss is None else self.loss + SMOOTH * (value - self.loss)
+        self.step += len(losses)
+        self.curve.append([self.step, round(self.loss or 0.0, 6)])
+
+    def spend(self, cost: Cost, earlier_s: float) -> None:
+        """Note what this run has cost, on a device that runs before it used for `earlier_s`."""
+        self.spent_s[cost.device] = earlier_s + cost.seconds
+        peaks = [peak for peak in (self.peak_memory_gb, cost.peak_memory_gb) if peak is not None]
+        self.peak_memory_gb = max(peaks, default=None)
+
+    @property
+    def cost(self) -> Cost:
+        """All that the training has cost so far, by the rate of each device; class images not."""
+        first, *others = [cost_of(seconds, device) for device, seconds in self.spent_s.items()]
+        return replace(sum(others, first), peak_memory_gb=self.peak_memory_gb)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the training is; asked after the first step."""
+        figures = self.figures[-1] if self.figures else {}
+        return Progress(
+            step=self.step,
+            total=self.total,
+            loss=self.loss or 0.0,
+            seconds=self.seconds,
+            seconds_left=self.seconds / self.step * (self.total - self.step),
+            figures={k: v for k, v in figures.items() if k != "step" and v is not None},
+            dollars=self.cost.dollars,
+        )
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -134,26 +217,19 @@ def save_checkpoint(
     as they were, and nothing half-written is left.
     """
     target = _place(folder, step)
-    beside = target.with_name(f".{target.name}.part")
     try:
-        save_file(_storable(tensors), beside, {"state": json.dumps(state)})
-        shutil.copymode(folder / RUN, beside)  # safetensors lets nobody else read it
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except (OSError, SafetensorError) as problem:
+        write_tensors(target, tensors, {"state": json.dumps(state)})
+    except UsageError as problem:
         there = list_checkpoints(folder)
         stands = f"step {there[-1]} stands" if there else "there is no earlier one"
         raise UsageError(
-            f"{target}: cannot be saved ({_reason(problem)}); {stands}; make room on its disk, "
-            "then start the same run again, and it goes on from there"
+            f"{target}: cannot be saved ({_reason(problem.__cause__)}); {stands}; make room on its "
+            "disk, then start the same run again, and it goes on from there"
         ) from problem
-    finally:
-        beside.unlink(missing_ok=True)
     earlier = [number for number in list_checkpoints(folder) if number <= step]
     for path in [_place(folder, number) for number in earlier[:-KEEP]]:
         path.unlink(missing_ok=True)
-    for path in folder.glob(".step-*.part"):  # of processes that were killed
+    for path in folder.glob(".*.part"):  # of processes that were killed
         path.unlink(missing_ok=True)
 
 
@@ -178,29 +254,15 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def list_checkpoints(folder: Path) -> tuple[int, ...]:
     """Steps with a checkpoint, ascending; whether they can be read is not asked."""
-    names = (path.name for path in folder.glob("step-*.safetensors"))
-    matches = (re.fullmatch(r"step-(\d{6,})\.safetensors", name) for name in names)
-    return tuple(sorted(int(match[1]) for match in matches if match))
+    numbers = (path.stem.removeprefix("step-") for path in folder.glob("step-*.safetensors"))
+    return tuple(sorted(int(number) for number in numbers if number.isdecimal()))
 
 
 def _place(folder: Path, step: int) -> Path:
     return folder / f"step-{step:06d}.safetensors"
 
 
-def _storable(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors as safetensors takes them: on the CPU, dense, no two in the same memory."""
-    stored: dict[str, torch.Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().to("cpu").contiguous()
-        if tensor.untyped_storage().data_ptr() in taken:
-            tensor = tensor.clone()
-        taken.add(tensor.untyped_storage().data_ptr())
-        stored[name] = tensor
-    return stored
-
-
-def _reason(problem: Exception) -> str:
+def _reason(problem: BaseException | None) -> str:
     """What went wrong, in one line."""
     text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
     return " ".join(text.split())

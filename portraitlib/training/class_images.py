@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,8 @@ def class_images_cost(
     missing = len(plan_set(_looks(kept), settings.seed, count, allow_no_face).missing)
     steps = settings.num_inference_steps or 0
     pace_s = _seconds_per_pass(folder.parent, model, settings)
-    return ClassImagesCost(
-        count, missing, steps, pace_s and pace_s * _passes(asdict(settings)) * missing
-    )
+    seconds = pace_s and pace_s * _passes(asdict(settings)) * missing
+    return ClassImagesCost(count, missing, steps, seconds)
 
 
 # --- what decides a set --------------------------------------------------------------------------
@@ -255,7 +254,8 @@ def _draw_missing(
     done = 0
     largest = most_images({"model": model, "sampling": settings})
     while missing := plan_now().missing:
-        seeds = _first_run(missing, largest)
+        # A batch has seeds in a row.
+        seeds = [s for index, s in enumerate(missing[:largest]) if s == missing[0] + index]
         sampling = replace(settings, seed=seeds[0], num_images=len(seeds))
         report = None
         if on_step is not None:
@@ -274,11 +274,6 @@ def _draw_missing(
             path = replace(portrait, recipe=recipe).save(folder / f"{seed:06d}.png")
             kept[seed] = Kept(path, recipe, look)
         done += len(seeds)
-
-
-def _first_run(seeds: Sequence[int], most: int) -> list[int]:
-    """The first seeds without a gap, `most` at most: a batch has seeds in a row."""
-    return [seed for index, seed in enumerate(seeds[:most]) if seed == seeds[0] + index]
 
 
 def _steps_of_all(

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from portraitlib.photos.audit import DUPLICATE_BITS, HASH_SIDE, alike, look_hash
 from portraitlib.photos.contact_sheet import COLOURS, greyed
-from portraitlib.photos.faces.find import FINDERS, find_faces
+from portraitlib.photos.faces.find import find_faces
 from portraitlib.photos.files import NotAPhoto, list_photos, read_photo
 from portraitlib.photos.photo_set import Report
 from portraitlib.photos.pictures import picture_hash, ready_picture
@@ -132,17 +132,12 @@ class ClassImagesCost:
     steps: int
     seconds: float | None
 
-    @property
-    def total_steps(self) -> int:
-        """Denoising steps of all that have to be drawn."""
-        return self.missing * self.steps
-
     def __str__(self) -> str:
         if not self.missing:
             return f"{self.count} class images: all are there"
         there = self.count - self.missing
         text = f"{self.count} class images: " + (f"{there} are there, " if there else "")
-        text += f"{self.missing} x {self.steps} steps = {self.total_steps} steps to draw"
+        text += f"{self.missing} x {self.steps} steps = {self.missing * self.steps} steps to draw"
         return text if self.seconds is None else f"{text}, about {self.seconds:.0f} s"
 
 
@@ -194,8 +189,6 @@ class Look:
 
 def check_finder(finder: str | None) -> None:
     """Can faces be looked for? Raises UsageError before anything is drawn or read."""
-    if finder is not None and finder not in FINDERS:
-        raise UsageError(f"finder: got {finder!r}, expected None or one of {', '.join(FINDERS)}")
     find_faces(Image.new("RGB", (64, 64)), finder)
 
 

@@ -12,7 +12,6 @@ import shlex
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from portraitlib.photos.photo_set import IDENTIFIER, PhotoSet
 from portraitlib.photos.read import CAPTION, read_photos
 from portraitlib.photos.subject import subject_photos
 from portraitlib.portrait import check_writable, write_whole
-from portraitlib.settings import DreamBooth, Range, UsageError, check_number, nearest
+from portraitlib.settings import DreamBooth, Range, UsageError, check_number, check_record, nearest
 
 if TYPE_CHECKING:
     from portraitlib.models.adapters import Adapter
@@ -147,44 +146,26 @@ def _read_toml(source: Path) -> dict[str, Any]:
         raise UsageError(
             f"{source}: no such file; try portraitlib train --example > {source.name}"
         ) from None
-    except OSError as problem:
-        raise UsageError(f"{source}: cannot be read ({problem.strerror or problem})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{source}: is no text in UTF-8, expected TOML") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{source}: is no TOML: {problem}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise UsageError(f"{source}: is no TOML in UTF-8 that can be read: {problem}") from None
 
 
 def _checked(where: str, given: Mapping[str, Any], table: type, others: Sequence[str] = ()) -> Any:
     """The record of a table; raises UsageError that begins with `where` and the key."""
     known = [setting.name for setting in fields(table)]
-    values = {}
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             raise UsageError(f"{where}{name}: no such key; {nearest(name, [*known, *others])}")
-        if table is DreamBooth:  # which checks them itself
-            values[name] = None if value == NONE else value
-        elif value != NONE:
-            values[name] = _checked_value(where, name, value)
+    values: dict[str, Any] = {k: None if value == NONE else value for k, value in given.items()}
     try:
-        return table(**values)
+        if table is DreamBooth:  # which checks them itself
+            return table(**values)
+        values = {name: value for name, value in values.items() if value is not None}
+        for name in values.keys() & NUMBERS.keys():
+            values[name] = check_number("", name, values[name], NUMBERS[name])
+        return check_record("", values, table)
     except UsageError as problem:
-        raise UsageError(where + re.sub(r"^DreamBooth[.:]\s*", "", str(problem))) from None
-
-
-def _checked_value(where: str, name: str, value: Any) -> Any:
-    if name in NUMBERS:
-        try:
-            return check_number("", name, value, NUMBERS[name])
-        except UsageError as problem:
-            raise UsageError(f"{where}{str(problem).removeprefix('.')}") from None
-    if name == "trackers":
-        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-            raise UsageError(f'{where}{name}: got {value!r}, expected a list; try ["tensorboard"]')
-        return tuple(value)
-    if not (isinstance(value, str) and value.strip()):
-        raise UsageError(f"{where}{name}: got {value!r}, expected a text; see train --example")
-    return value
+        raise UsageError(where + re.sub(r"^(DreamBooth)?[.:]\s*", "", str(problem))) from None
 
 
 def example_file(model: str | None = None) -> str:
@@ -285,9 +266,8 @@ def _photos(asked: TrainingFile, model: Model) -> tuple[PhotoSet, PhotoSet | Non
     count = asked.film.held_out if asked.film else 0
     if top.photos == SUBJECT:
         photos = subject_photos(size_px=size_px, identifier=top.identifier)
-        if not count:
-            return photos, None
-        return photos, subject_photos(held_out=True, size_px=size_px, identifier=top.identifier)
+        others = subject_photos(held_out=True, size_px=size_px, identifier=top.identifier)
+        return photos, others if count else None
     folder = asked.beside(top.photos)
     photos = read_photos(folder, size_px=size_px, identifier=top.identifier, caption=top.caption)
     try:
@@ -309,6 +289,7 @@ def _check(asked: TrainingFile, model: Model, photos: PhotoSet) -> None:
 def _class_images(asked: TrainingFile, model: Model, say: Say) -> ClassImages | None:
     from portraitlib.training.class_images import class_images_cost, make_class_images
     from portraitlib.training.class_set import read_class_images
+    from portraitlib.training.step import first_alone
 
     wanted = asked.class_images
     if wanted is None or wanted.prompt is None:
@@ -317,21 +298,12 @@ def _class_images(asked: TrainingFile, model: Model, say: Say) -> ClassImages | 
         folder = asked.beside(wanted.folder)
         classes = read_class_images(folder, wanted.prompt, model.preset.size_px)
     else:
-        with _first_alone(model):
+        with first_alone(model):
             say(f"{class_images_cost(model, wanted.prompt, wanted.count)}")
             on_step = None if say is _silent else print_progress("class images")
             classes = make_class_images(model, wanted.prompt, wanted.count, on_step=on_step)
     say(f"class images: {classes.summary}")
     return classes
-
-
-def _first_alone(model: Model) -> AbstractContextManager[Any]:
-    """Of several processes the first draws, and the others find what it has drawn."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return nullcontext()
-    from accelerate import PartialState
-
-    return PartialState(cpu=model.device.type == "cpu").main_process_first()
 
 
 def _film(asked: TrainingFile, photos: PhotoSet, held_out: PhotoSet | None) -> Watch | None:

@@ -20,6 +20,7 @@ from portraitlib.training.class_set import ClassImages
 
 EPOCH, STEP = 1, 2  # what a random number is for; part of its seed
 ENCODED_TOGETHER = 8
+LANCZOS = Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +73,14 @@ class Batch:
 
     def part(self, rows: slice | torch.Tensor) -> Batch:
         """Some rows of it."""
-        columns: Any = {
-            name: value if value is None else value[rows] for name, value in vars(self).items()
-        }
-        return Batch(**columns)
+        columns: Any = [value if value is None else value[rows] for value in vars(self).values()]
+        return Batch(*columns)
 
     def followed_by(self, other: Batch) -> Batch:
         """The rows of both."""
-        both: Any = {
-            name: value if value is None else torch.cat([value, getattr(other, name)])
-            for name, value in vars(self).items()
-        }
-        return Batch(**both)
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        columns: Any = [one if one is None else torch.cat([one, two]) for one, two in pairs]
+        return Batch(*columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +184,16 @@ def prepare_data(
     captions = instance_captions(photos, settings)
     of_class = class_images.prompt if class_images else settings.class_prompt
     texts = tuple(dict.fromkeys([*captions, *([of_class] if of_class else [])]))
-    shown = _photo_pictures(model, photos, side_px, [texts.index(caption) for caption in captions])
+    numbers = [texts.index(caption) for caption in captions]
+    if model.preset.knows_sizes:
+        sizes = _sizes(photos, side_px, size_px)
+        shown = _encoded(model, photos.images, side_px, numbers, sizes, latent_px)
+    else:
+        shown = _encoded(model, photos.images, side_px, numbers)
     shown = replace(shown, masks=_masks(photos, shown.means))
     prior = None
     if of_class and class_images:
-        plain = [_fitted(image, size_px) for image in class_images]
-        sizes = [_whole(size_px)] * len(plain)
-        prior = _encoded(model, plain, [texts.index(of_class)] * len(plain), sizes)
+        prior = _encoded(model, class_images.images, size_px, [texts.index(of_class)])
     elif of_class:  # the photos again, called what they are one of
         names = torch.full_like(shown.texts, texts.index(of_class))
         prior = replace(shown, texts=names, masks=None)
@@ -246,19 +246,14 @@ def encode_learning(
     return states[there], pooled[there]
 
 
-def _photo_pictures(model: Model, photos: PhotoSet, side_px: int, texts: list[int]) -> Pictures:
-    images = [photo.image for photo in photos if photo.image is not None]
-    plain = [_fitted(image, side_px) for image in images]
-    if not model.preset.knows_sizes:
-        sizes = [_whole(model.preset.size_px)] * len(plain)
-        return _encoded(model, plain, texts, sizes)
+def _sizes(photos: PhotoSet, side_px: int, target_px: int) -> list[list[int]]:
+    """What SDXL is told of each photo, brought to `side_px`: its size, crop and target size."""
     sizes = []
-    for photo, image in zip(photos, images, strict=True):
+    for photo, image in zip(photos, photos.images, strict=True):
         conditioning, factor = photo.conditioning, side_px / image.width
         corner = [round(px * factor) for px in conditioning["crops_coords_top_left"]]
-        target = [model.preset.size_px] * 2
-        sizes.append([*conditioning["original_size"], *corner, *target])
-    return _encoded(model, plain, texts, sizes, model.pipeline.vae_scale_factor)
+        sizes.append([*conditioning["original_size"], *corner, target_px, target_px])
+    return sizes
 
 
 def _masks(photos: PhotoSet, latents: torch.Tensor) -> torch.Tensor | None:
@@ -275,25 +270,23 @@ def _masks(photos: PhotoSet, latents: torch.Tensor) -> torch.Tensor | None:
 def _encoded(
     model: Model,
     images: Sequence[Image.Image],
+    side_px: int,
     texts: list[int],
-    sizes: list[list[int]],
+    sizes: list[list[int]] | None = None,
     latent_px: int = 0,
 ) -> Pictures:
+    """Pictures brought to a size and encoded; uncropped where nobody says what they were cut from.
+
+    texts: of each, or one of all.
+    """
+    plain = [image.convert("RGB").resize((side_px, side_px), LANCZOS) for image in images]
     groups = [
-        encode_distribution(model, images[start : start + ENCODED_TOGETHER])
-        for start in range(0, len(images), ENCODED_TOGETHER)
+        encode_distribution(model, plain[start : start + ENCODED_TOGETHER])
+        for start in range(0, len(plain), ENCODED_TOGETHER)
     ]
     means = torch.cat([mean for mean, _ in groups]).float()
     spreads = torch.cat([spread for _, spread in groups]).float()
-    return Pictures(means, spreads, torch.tensor(texts), torch.tensor(sizes), latent_px)
-
-
-def _fitted(image: Image.Image, side_px: int) -> Image.Image:
-    if image.size == (side_px, side_px):
-        return image.convert("RGB")
-    return image.convert("RGB").resize((side_px, side_px), Image.Resampling.LANCZOS)
-
-
-def _whole(size_px: int) -> list[int]:
-    """SDXL's sizes of a picture of that size, uncropped."""
-    return [size_px, size_px, 0, 0, size_px, size_px]
+    px = model.preset.size_px
+    whole = [[px, px, 0, 0, px, px]]
+    rows = torch.tensor(sizes or whole).expand(len(plain), -1)
+    return Pictures(means, spreads, torch.tensor(texts).expand(len(plain)), rows, latent_px)

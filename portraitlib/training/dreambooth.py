@@ -28,6 +28,8 @@ from portraitlib.portrait import Portrait
 from portraitlib.settings import DreamBooth, Range, UsageError, check_number, check_record
 from portraitlib.training.check import check_training
 from portraitlib.training.checkpoints import (
+    History,
+    Progress,
     check_room,
     load_optimizer,
     newest_checkpoint,
@@ -37,7 +39,6 @@ from portraitlib.training.checkpoints import (
 )
 from portraitlib.training.class_set import ClassImages
 from portraitlib.training.data import encode_captions, instance_captions, prepare_data
-from portraitlib.training.history import History, Progress
 from portraitlib.training.networks import as_when_drawing, encoders_resting, tune
 from portraitlib.training.step import (
     Trainer,
@@ -63,9 +64,11 @@ Watch = Callable[[Model, int], tuple[list[Portrait], dict[str, float]]]
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a training is of besides model and settings, and who is told of it."""
+    """What a training is of, and who is told of it; what the settings left open is filled in."""
 
+    model: Model
     photos: PhotoSet
+    settings: DreamBooth
     class_images: ClassImages | None
     watch: Watch | None
     watch_every: int
@@ -80,10 +83,10 @@ class _Training:
     earlier_s: what runs before this one took on the same device.
     """
 
+    asked: _Asked
     trainer: Trainer
     history: History
     folder: Path
-    asked: _Asked
     meter: Meter
     earlier_s: float
 
@@ -123,10 +126,11 @@ def train_dreambooth(
     or is in use, a full disk, and a loss or weights that are no numbers; the last good state stays.
     """
     watch_every = int(check_number("train_dreambooth", "watch_every", watch_every, WATCH_EVERY))
-    chosen = check_training(model, photos, settings, class_images)
-    asked = _Asked(photos, class_images, watch, watch_every, on_step, budget or Budget())
-    asked.budget.check(cost_of(0.0, device_name(model.device)))  # one in dollars needs a rate
-    identity = _identity(model, asked, chosen)
+    settings = check_training(model, photos, settings, class_images)
+    budget = budget or Budget()
+    budget.check(cost_of(0.0, device_name(model.device)))  # one in dollars needs a rate
+    asked = _Asked(model, photos, settings, class_images, watch, watch_every, on_step, budget)
+    identity = _identity(asked)
     place = cache_folder("training") / digest(identity) if folder is None else output_folder(folder)
     accelerator = start_accelerator(model, place, trackers)
     with open_run(place, identity) if accelerator.is_main_process else nullcontext():
@@ -134,15 +138,18 @@ def train_dreambooth(
         if (path := place / ADAPTER).is_file():  # it is written when all is done
             return Adapter.open(path)
         with tracked(accelerator), Meter(model.device) as meter:
-            training = _begin(model, chosen, asked, place, accelerator, meter)
+            training = _begin(asked, place, accelerator, meter)
             if training.history.step < training.history.total:
                 _train(training)
-        return _finished(training)
+        adapter = _adapter(training, training.trainer.tuned.tensors, training.history)
+        if training.writes:
+            adapter.save(path)
+        return adapter
 
 
-def _identity(model: Model, asked: _Asked, settings: DreamBooth) -> dict[str, Any]:
+def _identity(asked: _Asked) -> dict[str, Any]:
     """All that decides what a run computes, named as its user knows it."""
-    photos = asked.photos
+    model, photos, settings = asked.model, asked.photos, asked.settings
     masks = [photo.mask and picture_hash(photo.mask) for photo in photos]
     crops = [photo.conditioning for photo in photos] if model.preset.knows_sizes else None
     return {
@@ -158,15 +165,9 @@ def _identity(model: Model, asked: _Asked, settings: DreamBooth) -> dict[str, An
     }
 
 
-def _begin(
-    model: Model,
-    settings: DreamBooth,
-    asked: _Asked,
-    place: Path,
-    accelerator: Any,
-    meter: Meter,
-) -> _Training:
+def _begin(asked: _Asked, place: Path, accelerator: Any, meter: Meter) -> _Training:
     """The networks and the optimizer as they were when the run was stopped, or new."""
+    model, settings = asked.model, asked.settings
     tuned = tune(model, settings)
     if accelerator.is_main_process:  # each weight is saved with the two moments that AdamW keeps
         check_room(place, 3 * sum(weight.nbytes for weight in tuned.weights.values()))
@@ -179,15 +180,7 @@ def _begin(
         trainer.micro_batch_size = settings.micro_batch_size or saved.state["micro_batch_size"]
         history = check_record(str(place), saved.state["history"], History)
     earlier_s = history.spent_s.setdefault(device_name(model.device), 0.0)
-    return _Training(trainer, history, place, asked, meter, earlier_s)
-
-
-def _finished(training: _Training) -> Adapter:
-    """The adapter of the last step, written into the folder."""
-    adapter = _adapter(training, training.trainer.tuned.tensors, training.history)
-    if training.writes:
-        adapter.save(training.folder / ADAPTER)
-    return adapter
+    return _Training(asked, trainer, history, place, meter, earlier_s)
 
 
 # --- the loop ------------------------------------------------------------------------------------
@@ -222,11 +215,8 @@ def _train(training: _Training) -> None:
 
 def _is_due(training: _Training, done: int) -> bool:
     """Is something read, watched or saved after so many steps?"""
-    every = (
-        READ_LOSS_EVERY,
-        training.asked.watch_every,
-        training.trainer.settings.save_every_steps,
-    )
+    asked = training.asked
+    every = (READ_LOSS_EVERY, asked.watch_every, asked.settings.save_every_steps)
     return done == training.history.total or any(done % number == 0 for number in every)
 
 
@@ -246,7 +236,7 @@ def _report(training: _Training, stopped: bool) -> None:
     except BaseException:  # what was learnt outlives a watcher that fails
         _save(training)
         raise
-    if watched or stopped or done % training.trainer.settings.save_every_steps == 0:
+    if watched or stopped or done % asked.settings.save_every_steps == 0:
         _save(training)
     if stopped:
         where = training.folder if training.writes else "its folder"
@@ -347,8 +337,9 @@ def _watch(training: _Training) -> None:
 
 def _adapter(training: _Training, tensors: dict[str, torch.Tensor], history: History) -> Adapter:
     """Weights as an adapter, with the recipe that made them."""
-    model, settings = training.trainer.model, training.trainer.settings
-    photos, classes = training.asked.photos, training.asked.class_images
+    asked = training.asked
+    model, photos, settings = asked.model, asked.photos, asked.settings
+    classes = asked.class_images
     captions = instance_captions(photos, settings)
     lora = settings.tune == "lora"
     recipe = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from portraitlib.generate.images import DEFAULT_SAMPLING, text_to_image
+from portraitlib.generate.images import text_to_image
 from portraitlib.measuring.intervals import mean_interval
 from portraitlib.measuring.likeness import check_photos
 from portraitlib.measuring.measure import Measurement, measure
@@ -22,16 +22,15 @@ from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.places import output_folder
 from portraitlib.portrait import Portrait
-from portraitlib.settings import RANGES, Range, Sampling, UsageError, check_number
+from portraitlib.settings import Range, Sampling, UsageError, check_number
 from portraitlib.sheet import Picture
 from portraitlib.show import Curve, show_curves, show_table
 from portraitlib.training.dreambooth import ADAPTERS, FILM, Watch
 
-SEEDS = (0, 1, 2, 3)
+FOUR = Sampling(num_images=4)
 CLASS_PICTURES = 8  # drift is a distance between sets: of fewer it says little
 LEAST_PHOTOS = 2  # one alone says nothing of how alike photos of the person are
 COLUMNS = Range(2, 1000, "steps side by side", example=9)
-MOST_DRIFT = Range(0, 1e9, "spreads of the untouched model's pictures", example=0.5, whole=False)
 # Of what 19 in 20 random halves of the untouched model's pictures differ by. On the embedded model,
 # with 8 pictures: a training that holds the class stays below 0.8 of it, one that lets the class
 # become the person passes 2 within 100 steps.
@@ -49,13 +48,11 @@ def film_strip(
     photos: PhotoSet | None = None,
     *,
     class_prompt: str | None = None,
-    seeds: Sequence[int] = SEEDS,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: Sampling = FOUR,
 ) -> Watch:
     """What `train_dreambooth(watch=...)` calls: draws the same seeds every time, and measures them.
 
-    prompt: with the identifier in it.  seeds: one picture each, drawn in one batch where they
-        follow each other; those of `sampling` do not count.
+    prompt: with the identifier in it.  sampling: as many pictures as it says, of its seeds.
     photos: of the person, best some that are not trained on: `likeness`, over the pictures in which
         a face is found, and `faces`, their share.
     class_prompt: drawn too, with 8 seeds or more: `drift` from what the untouched model drew, and
@@ -73,17 +70,16 @@ def film_strip(
                 f"photos: got {len(photos)}, expected {LEAST_PHOTOS} or more to measure with; try "
                 "photos.hold_out(3)"
             )
-    drawn = _checked_seeds(seeds)
-    more = range(max(drawn) + 1, max(drawn) + 1 + CLASS_PICTURES - len(drawn))
+    more = replace(sampling, num_images=max(CLASS_PICTURES, sampling.num_images))
     untouched: list[Portrait] = []
 
     def watch(model: Model, step: int) -> tuple[list[Portrait], dict[str, float]]:
-        portraits = _draw(model, prompt, drawn, sampling, step)
+        portraits = _draw(model, prompt, sampling, step)
         portraits, figures = _measured(portraits, photos, prompt, first=step == 0)
         if class_prompt is None:
             return portraits, figures
         # Given anew at the start of every run, also of one that goes on.
-        of_class = _draw(model, class_prompt, (*drawn, *more), sampling, step)
+        of_class = _draw(model, class_prompt, more, step)
         if step == 0:
             untouched[:] = of_class
         of_class, drifted = _measured_class(of_class, photos, untouched or of_class)
@@ -92,25 +88,10 @@ def film_strip(
     return watch
 
 
-def _checked_seeds(seeds: Any) -> tuple[int, ...]:
-    wanted = list(seeds) if isinstance(seeds, Sequence | range) else []
-    checked = tuple(int(check_number("film_strip", "seed", s, RANGES["seed"])) for s in wanted)
-    if not checked or len(set(checked)) < len(checked) or isinstance(seeds, str):
-        raise UsageError(f"seeds: got {seeds!r}, expected different whole numbers; try {SEEDS}")
-    return checked
-
-
-def _draw(
-    model: Model, prompt: str, seeds: Sequence[int], sampling: Sampling, step: int
-) -> list[Portrait]:
+def _draw(model: Model, prompt: str, sampling: Sampling, step: int) -> list[Portrait]:
     """One portrait a seed; their recipes say that they belong to a training."""
-    portraits, rest = [], list(seeds)
-    while rest:
-        run = [seed for index, seed in enumerate(rest) if seed == rest[0] + index]
-        rest = rest[len(run) :]
-        settings = replace(sampling, seed=run[0], num_images=len(run))
-        portraits += text_to_image(model, prompt, settings)
     about = {"function": "film_strip", "training_step": step}
+    portraits = text_to_image(model, prompt, sampling)
     return [replace(portrait, recipe={**portrait.recipe, **about}) for portrait in portraits]
 
 
@@ -118,21 +99,20 @@ def _measured(
     portraits: list[Portrait], photos: PhotoSet | None, prompt: str, *, first: bool
 ) -> tuple[list[Portrait], dict[str, float]]:
     """Portraits of the prompt, each with its likeness, and the figures of all."""
-    judged, figures = prompt, {}
-    if photos is not None:
-        # No judge knows the identifier.
-        judged = " ".join(prompt.replace(photos.identifier, " ").split())
-        likeness = measure(portraits, photos=photos)
-        figures = {"faces": likeness["likeness"].count / len(likeness)}
-        figures |= _means(likeness, {"likeness": "likeness"})
-        portraits = _noted(portraits, likeness)
+    if photos is not None:  # whose identifier no judge knows
+        prompt = " ".join(prompt.replace(photos.identifier, " ").split())
     try:
-        seen = measure(portraits, photos=photos, prompt=judged)
-        figures |= _means(seen, {"prompt_seen": "prompt_seen"})
+        found = measure(portraits, photos=photos, prompt=prompt)
     except UsageError as problem:  # no judge knows a word of it, or it cannot be loaded here
         if first:
             warnings.warn(f"prompt fidelity is not measured: {problem}", stacklevel=2)
-    return portraits, figures
+        if photos is None:
+            return portraits, {}
+        found = measure(portraits, photos=photos)
+    figures = _means(found, {"likeness": "likeness", "prompt_seen": "prompt_seen"})
+    if photos is None:
+        return portraits, figures
+    return _noted(portraits, found), {"faces": found["likeness"].count / len(found), **figures}
 
 
 def _measured_class(
@@ -321,20 +301,17 @@ def show_training(film: Film, *, title: str | None = None) -> Picture:
 # --- which step to keep --------------------------------------------------------------------------
 
 
-def propose(film: Film, most_drift: float | None = None) -> Frame:
+def propose(film: Film) -> Frame:
     """The step to keep, and why (`reason`): the best likeness that leaves the class as it was.
 
-    Of the steps whose drift is at most `most_drift` it is the earliest that is as alike as the best
-    of them, up to the noise: the 95 % interval of the difference, seed by seed, holds 0, and it is
-    below 0.1. Later ones have learnt no more of the face and more of the photos.
-    most_drift: in spreads of the untouched model's pictures; None for one and a half times what
-        chance makes of two halves of those. If every step drifts more, the one that drifts least of
-        those with most of the likeness is proposed.
+    Of the steps whose drift is at most one and a half times what chance makes of two halves of the
+    untouched model's pictures it is the earliest that is as alike as the best of them, up to the
+    noise: the 95 % interval of the difference, seed by seed, holds 0, and it is below 0.1. Later
+    ones have learnt no more of the face and more of the photos. If every step drifts more, the one
+    that drifts least of those with most of the likeness is proposed.
     Steps that show a face in fewer than half of the pictures do not count if others do.
     Raises UsageError if no likeness was measured.
     """
-    if most_drift is not None:
-        most_drift = check_number("propose", "most_drift", most_drift, MOST_DRIFT)
     known = [frame for frame in film if "likeness" in frame.figures]
     known = [frame for frame in known if frame.step] or known
     known = [frame for frame in known if frame.figures.get("faces", 1.0) >= LEAST_FACES] or known
@@ -343,8 +320,7 @@ def propose(film: Film, most_drift: float | None = None) -> Frame:
             f"{film.folder}: no likeness was measured in this training; try film_strip(prompt, "
             "photos=...) with photos that are not trained on"
         )
-    floor = math.inf if film.drift_floor is None else film.drift_floor
-    limit = DRIFT_FLOORS * floor if most_drift is None else most_drift
+    limit = math.inf if film.drift_floor is None else DRIFT_FLOORS * film.drift_floor
     held = [frame for frame in known if frame.figures.get("drift", 0.0) <= limit]
     if not held:
         return _least_drifted(known, limit)

@@ -61,11 +61,6 @@ class Tuned:
         for part in self.parts.values():
             part.train()
 
-    def forget_prompts(self) -> None:
-        """Have the prompts encoded anew where the text encoders change."""
-        if len(self.parts) > 1:
-            self.model.prompts.clear()
-
 
 def tune(model: Model, settings: DreamBooth) -> Tuned:
     """Copies of the model's networks that share its weights, with those that are to be learnt.
@@ -116,6 +111,7 @@ def _tunable(name: str, original: Any, settings: DreamBooth) -> Any:
     if name == "unet" and settings.tune == "full":
         own = {key: value.detach().float().clone() for key, value in original.named_parameters()}
         return copy_sharing(original, own).requires_grad_(True)
+    from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
     part: Any = copy_sharing(original, {})
@@ -128,19 +124,18 @@ def _tunable(name: str, original: Any, settings: DreamBooth) -> Any:
             target_modules=list(LAYERS[settings.layers] if name == "unet" else TEXT_LAYERS),
         )
     )
-    for weight in part.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
+    cast_training_params(part)
     return part
 
 
 # --- where the parts are -------------------------------------------------------------------------
 
 
-def _unused(tuned: Tuned) -> list[Any]:
-    """The parts of the model that a step does not need, and that share nothing with one it does."""
-    names = [name for name in ("vae", *TEXT_PARTS) if name not in tuned.parts]
-    return [getattr(tuned.model.pipeline, name) for name in names]
+def _put_unused(tuned: Tuned, device: Any) -> None:
+    """Move the parts that a step does not need, and that share nothing with one it does."""
+    for name in ("vae", *TEXT_PARTS):
+        if name not in tuned.parts:
+            getattr(tuned.model.pipeline, name).to(device)
 
 
 @contextmanager
@@ -149,31 +144,27 @@ def encoders_resting(tuned: Tuned, *, offloaded: bool = False) -> Iterator[None]
 
     offloaded: did all parts wait in main memory before? There they are brought back to.
     """
-    for part in _unused(tuned):
-        part.to("cpu")
-    for part in tuned.parts.values():
-        part.to(tuned.model.device)
+    _put_unused(tuned, "cpu")
     tuned.train()
     try:
         yield
     finally:
+        home = "cpu" if offloaded else tuned.model.device
         for part in tuned.parts.values():
-            part.to("cpu" if offloaded else tuned.model.device).eval()
-        for part in _unused(tuned):
-            part.to("cpu" if offloaded else tuned.model.device)
+            part.to(home).eval()
+        _put_unused(tuned, home)
 
 
 @contextmanager
 def as_when_drawing(tuned: Tuned) -> Iterator[None]:
     """Bring the encoders back for a while, and switch the networks from training to drawing."""
-    for part in _unused(tuned):
-        part.to(tuned.model.device)
+    _put_unused(tuned, tuned.model.device)
     for part in tuned.parts.values():
         part.eval()
-    tuned.forget_prompts()
+    if len(tuned.parts) > 1:  # the text encoders change: prompts are encoded anew
+        tuned.model.prompts.clear()
     try:
         yield
     finally:
         tuned.train()
-        for part in _unused(tuned):
-            part.to("cpu")
+        _put_unused(tuned, "cpu")

@@ -11,8 +11,8 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ LEAST_RATE = 0.05  # of the learning rate, where the schedule ends
 class Trainer:
     """What an update needs, and what it changes: weights, optimizer, and the micro-batch.
 
+    kept: what each noise level leaves of a picture, (levels,).
     words: states and pooled of each caption and of none, as the untouched encoders say them.
     micro_batch_size: pictures in one forward pass, halved whenever memory runs short.
     """
@@ -43,10 +44,10 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     scaler: Any
     network: Any
+    kept: torch.Tensor
     data: TrainingData | None = None
     words: tuple[torch.Tensor, torch.Tensor] | None = None
     micro_batch_size: int = 0
-    kept: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +65,8 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
             f"expected a multiple; try {accelerator.num_processes}"
         )
     halves = _precision(model, settings) == "float16"
-    trainer = Trainer(
+    tuned.train()
+    return Trainer(
         model,
         tuned,
         settings,
@@ -73,11 +75,9 @@ def make_trainer(model: Model, tuned: Tuned, settings: DreamBooth, accelerator: 
         # Small float16 gradients would vanish: they are scaled up, and the scale finds itself.
         scaler=torch.amp.GradScaler(model.device.type, enabled=halves),
         network=torch.compile(unet) if settings.compile else unet,
+        kept=model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32),
         micro_batch_size=settings.micro_batch_size or 0,
     )
-    tuned.train()
-    trainer.kept = model.pipeline.scheduler.alphas_cumprod.to(model.device, torch.float32)
-    return trainer
 
 
 def _optimizer(tuned: Tuned, settings: DreamBooth) -> torch.optim.Optimizer:
@@ -116,7 +116,13 @@ def update(trainer: Trainer, step: int) -> torch.Tensor:
         except RuntimeError as problem:  # torch.OutOfMemoryError is one
             if not is_out_of_memory(problem):
                 raise
-        _halve(trainer)
+        if trainer.micro_batch_size == 1:
+            raise UsageError(
+                f"out of memory while training {trainer.model.name} on one picture at a time; try "
+                "gradient_checkpointing=True, a smaller rank, or layers='attention'"
+            )
+        trainer.micro_batch_size = math.ceil(trainer.micro_batch_size / 2)
+        forget_freed_memory(trainer.model.device)
     if accelerator.num_processes > 1:
         _sum_gradients(trainer)
     for group in trainer.optimizer.param_groups:
@@ -135,16 +141,6 @@ def rate_share(settings: DreamBooth, step: int) -> float:
     way = max(0.0, (step - warm) / max(1, total - warm))
     falls = {"constant": 1.0, "linear": 1 - way, "cosine": (1 + math.cos(math.pi * way)) / 2}
     return warmed * (LEAST_RATE + (1 - LEAST_RATE) * falls[settings.lr_scheduler])
-
-
-def _halve(trainer: Trainer) -> None:
-    if trainer.micro_batch_size == 1:
-        raise UsageError(
-            f"out of memory while training {trainer.model.name} on one picture at a time; try "
-            "gradient_checkpointing=True, a smaller rank, or layers='attention'"
-        )
-    trainer.micro_batch_size = math.ceil(trainer.micro_batch_size / 2)
-    forget_freed_memory(trainer.model.device)
 
 
 def _accumulate(trainer: Trainer, batch: Batch) -> torch.Tensor:
@@ -247,6 +243,20 @@ def _precision(model: Model, settings: DreamBooth) -> str:
 # --- processes, and Ctrl-C --------------------------------------------------------------------
 
 
+def _are_several() -> bool:
+    """Do several processes train? One alone need not say on which device, once for all."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def first_alone(model: Model) -> AbstractContextManager[Any]:
+    """Of several processes the first works, and the others find what it has made."""
+    from accelerate import PartialState
+
+    if not _are_several():
+        return nullcontext()
+    return PartialState(cpu=model.device.type == "cpu").main_process_first()
+
+
 def start_accelerator(model: Model, place: Path, trackers: tuple[str, ...] | None) -> Any:
     """Processes and trackers; number types and gradients are the trainer's own."""
     from accelerate import Accelerator
@@ -255,13 +265,11 @@ def start_accelerator(model: Model, place: Path, trackers: tuple[str, ...] | Non
     if trackers is None:
         trackers = ("tensorboard",) if is_tensorboard_available() else ()
 
-    # One process alone needs no word of the device, which could not be another one later.
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it says of missing trackers is said below
             accelerator = Accelerator(
-                cpu=several and model.device.type == "cpu",
+                cpu=_are_several() and model.device.type == "cpu",
                 log_with=list(trackers) or None,
                 project_dir=place / "logs",
             )

@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 import portraitlib as pl
-from portraitlib.training.history import Progress
+from portraitlib.training.checkpoints import Progress
 
 
 class Terminal(io.StringIO):

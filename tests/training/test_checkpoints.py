@@ -35,6 +35,7 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
 def test_tensors_that_share_memory_or_are_not_dense_are_saved_by_their_values(tmp_path):
     whole = torch.arange(12.0).reshape(3, 4)
     given = {"whole": whole, "column": whole[:, 1], "turned": whole.T, "none": torch.empty(0)}
+    given["bytes"] = torch.arange(3, dtype=torch.uint8)  # as optimizers of 8 bits have them
     with open_run(tmp_path, IDENTITY):
         save_checkpoint(tmp_path, 1, given, {})
         save_checkpoint(tmp_path, 2, newest_checkpoint(tmp_path).tensors, {})
@@ -110,7 +111,7 @@ def test_a_damaged_step_is_replaced_when_the_run_reaches_it_again(tmp_path):
 
 def test_a_save_that_was_broken_off_does_not_count_and_is_swept_up_later(tmp_path):
     save_steps(tmp_path, 10)
-    (tmp_path / ".step-000020.safetensors.part").write_bytes(b"half")
+    (tmp_path / ".0a1b2c3d4e5f6071.part").write_bytes(b"half")
     assert newest_checkpoint(tmp_path).step == 10
     save_steps(tmp_path, 30)
     assert names(tmp_path) == files_of(10, 30)

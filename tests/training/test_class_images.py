@@ -263,7 +263,7 @@ def test_the_cost_is_known_before(mini, cache, tmp_path):
     assert str(nothing) == "100 class images: 100 x 15 steps = 1500 steps to draw"
     assert nothing.seconds is None and not (tmp_path / "new").exists()
     some = pl.class_images_cost(mini, PROMPT, 6, QUICK, cache=cache)
-    assert (some.missing, some.total_steps) == (2, 16) and some.seconds > 0
+    assert (some.missing, some.steps) == (2, 8) and some.seconds > 0
     assert str(some).startswith("6 class images: 4 are there, 2 x 8 steps = 16 steps to draw, ab")
     other = pl.class_images_cost(mini, "portrait of a woman", 6, QUICK, cache=cache)
     assert other.seconds == pytest.approx(3 * some.seconds)

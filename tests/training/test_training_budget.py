@@ -15,8 +15,13 @@ from small_runs import SMALL
 
 import portraitlib as pl
 from portraitlib import cli, cost
-from portraitlib.training.checkpoints import list_checkpoints, newest_checkpoint
-from portraitlib.training.history import Progress, training_cost
+from portraitlib.settings import check_record
+from portraitlib.training.checkpoints import (
+    History,
+    Progress,
+    list_checkpoints,
+    newest_checkpoint,
+)
 
 NO_TIME = pl.Budget(seconds=1e-6)
 
@@ -78,7 +83,8 @@ def test_dollars_are_seconds_at_the_rate_of_the_device_film_and_earlier_runs_inc
         train(mini, three_photos, settings, tmp_path, on_step=stop)
     first_s = newest_checkpoint(tmp_path).state["history"]["spent_s"]["cpu"]
     adapter = train(mini, three_photos, settings, tmp_path, on_step=told.append)
-    recipe, total = adapter.recipe, training_cost(adapter.recipe)
+    recipe = adapter.recipe
+    total = check_record("recipe", recipe, History).cost
     assert total.seconds > first_s + (recipe["seconds"] - told[0].seconds)
     assert total.seconds > recipe["seconds"], "encoding and saving took time, too"
     assert recipe["dollars"] == total.dollars == pytest.approx(total.seconds * 0.01)
@@ -106,10 +112,8 @@ def test_progress_shows_dollars_where_a_rate_is_known():
     assert "$" not in str(replace(now, dollars=None))
 
 
-def test_what_an_older_run_spent_is_taken_from_its_seconds():
-    assert training_cost({"seconds": 12.5}).seconds == 12.5
-    assert training_cost({"seconds": 12.5}).dollars is None
-    both = training_cost({"spent_s": {"Tesla T4": 1800.0, "NVIDIA L4": 1800.0}})
+def test_each_device_has_its_own_rate():
+    both = History(1, spent_s={"Tesla T4": 1800.0, "NVIDIA L4": 1800.0}).cost
     assert both.dollars == pytest.approx((0.119 + 0.171) / 2)
     assert both.device == "Tesla T4, NVIDIA L4"
 

@@ -79,9 +79,12 @@ MISTAKES = {
         "photos='a'\n[film]\nevery = 'often'",
         r"\[film\] every: got 'often', expected a whole number from 1",
     ),
-    "a text that is none": ("photos = 3", "photos: got 3, expected a text"),
+    "a text that is none": ("photos = 3", "photos: expected str, got int"),
     "a key that is a table": ("[photos]", r"\[photos\]: no such table"),
-    "trackers that are no list": ("photos='a'\ntrackers='tensorboard'", "trackers: got 'tensor"),
+    "trackers that are no list": (
+        "photos='a'\ntrackers='tensorboard'",
+        "trackers: expected array, got str",
+    ),
 }
 
 
