@@ -137,9 +137,3 @@ def check_name(name: str, known: tuple[str, ...]) -> None:
         here = DIFFUSERS_NAMES.get(name)
         hint = f"did you mean {here}?" if here in known else nearest(name, known)
         raise UsageError(f"unknown setting {name!r}: {hint}")
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equality for settings; pictures and arrays are the same only if they are one object."""
-    plain = (str, int, float, bool, tuple, type(None))
-    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
