@@ -25,22 +25,11 @@ from PIL import Image, ImageCms, ImageOps
 from portraitlib.settings import UsageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "HEIF")
-FORMAT_NAMES = "JPEG, PNG, WebP, TIFF or HEIC"
 LARGEST_PIXELS = 64_000_000  # 8000 x 8000; decoded that is 200 MB
 LARGEST_BYTES = 200_000_000
 MOST_PHOTOS = 200  # of one person; each keeps a crop and a preview in memory
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-WHITE = (255, 255, 255)
 MASK = "-masklabel.png"  # how the name of a photo's mask goes on after the photo's stem
-
-# Files that programs leave in folders: named in the report, no reason to worry.
-LEFT_BY_PROGRAMS = {
-    ".ds_store": "left by macOS",
-    ".localized": "left by macOS",
-    "thumbs.db": "left by Windows",
-    "desktop.ini": "left by Windows",
-    ".picasa.ini": "left by Picasa",
-}
 
 
 class NotAPhoto(ValueError):
@@ -106,8 +95,6 @@ def list_photos(
 
 def _why_no_photo(path: Path, home: Path) -> str:
     """Why a directory entry is not to be opened; "" if it may be a photo."""
-    if program := LEFT_BY_PROGRAMS.get(path.name.lower()):
-        return f"{program}, not a photo"
     try:
         target = path.resolve(strict=True)
         kind = target.stat()
@@ -145,11 +132,15 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
 
 def read_content(content: bytes) -> tuple[Image.Image, list[str]]:
     """`read_photo` for the content of a file, such as an upload."""
-    if _is_heif(content) and not _can_read_heif():
-        raise NotAPhoto(
-            "a HEIC photo, and pillow-heif is not installed; try pip install pillow-heif, or save "
-            "it as JPEG"
-        )
+    if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise NotAPhoto(
+                "a HEIC photo, and pillow-heif is not installed; try pip install pillow-heif, or "
+                "save it as JPEG"
+            ) from None
+        register_heif_opener(thumbnails=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of much that is mended or refused here
         with _opened(content) as picture:
@@ -186,17 +177,16 @@ def _opened(content: bytes) -> Image.Image:
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]  # no HEIF without pillow-heif
     try:
-        picture = Image.open(io.BytesIO(content), formats=known)
+        return Image.open(io.BytesIO(content), formats=known)
     except Image.DecompressionBombError:
         raise NotAPhoto(_odd_size("more")) from None
-    except Exception as problem:  # see above
-        kind = "text" if _is_text(content) else "no picture"
-        if not isinstance(problem, Image.UnidentifiedImageError):
-            raise NotAPhoto(f"damaged ({_first_words(problem)})") from None
+    except Image.UnidentifiedImageError:
         raise NotAPhoto(
-            f"{kind} by its content, whatever its name says; expected {FORMAT_NAMES}"
+            "no picture by its content, whatever its name says; expected JPEG, PNG, WebP, TIFF or "
+            "HEIC"
         ) from None
-    return picture
+    except Exception as problem:  # see above
+        raise NotAPhoto(f"damaged ({_first_words(problem)})") from None
 
 
 def _odd_size(size: str) -> str:
@@ -206,24 +196,6 @@ def _odd_size(size: str) -> str:
         f"a decompression bomb or a huge picture: {size} pixels, expected at most "
         f"{LARGEST_PIXELS / 1e6:.0f} million; try a smaller copy"
     )
-
-
-def _is_heif(content: bytes) -> bool:
-    return content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
-
-
-def _can_read_heif() -> bool:
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    register_heif_opener(thumbnails=False)
-    return True
-
-
-def _is_text(content: bytes) -> bool:
-    start = content[:512]
-    return b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start)
 
 
 def _first_words(problem: Exception) -> str:
@@ -276,43 +248,30 @@ def _on_white(picture: Image.Image, notes: list[str]) -> Image.Image:
     if layer.getchannel("A").getextrema()[0] == 255:
         return layer.convert("RGB")
     notes.append("transparent parts laid on white")
-    paper = Image.new("RGBA", layer.size, (*WHITE, 255))
-    paper.alpha_composite(layer)
-    return paper.convert("RGB")
-
-
-PROFILE_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}
+    paper = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(paper, layer).convert("RGB")
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
     """The picture in sRGB: by its profile, else by what its mode means by itself."""
-    source: ImageCms.ImageCmsProfile | None = None
     if profile:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            space = source.profile.xcolor_space.strip()
+            return _converted(picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (OSError, ImageCms.PyCMSError, TypeError, ValueError):
-            source, space = None, ""
-        if space != PROFILE_SPACES[picture.mode]:
             notes.append("its colour profile is damaged or does not fit: taken as sRGB")
-            source = None
-    if source is None and picture.mode == "LAB":
-        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    if source is None:
-        return picture.convert("RGB")
-    try:
-        converted = ImageCms.profileToProfile(
-            picture,
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, ValueError, OSError):
-        if picture.mode == "LAB":
-            raise
-        notes.append("its colour profile cannot be used: taken as sRGB")
-        return picture.convert("RGB")
+    if picture.mode == "LAB":
+        return _converted(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    return picture.convert("RGB")
+
+
+def _converted(picture: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        picture,
+        source,
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
     assert converted is not None  # None only with inPlace
     return converted
