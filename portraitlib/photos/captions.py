@@ -10,8 +10,6 @@ from pathlib import Path
 from portraitlib.settings import UsageError
 
 METADATA = "metadata.jsonl"
-LARGEST_BYTES = 4_000  # of one caption; the models read some 60 words
-LARGEST_METADATA_BYTES = 1_000_000
 
 
 def read_captions(
@@ -31,7 +29,7 @@ def read_captions(
     captions, lacking = {}, []
     for name in names:
         beside = (folder / name).with_suffix(".txt")
-        written = _one_line(beside, LARGEST_BYTES) if beside.is_file() else ""
+        written = " ".join(_text(beside).split()) if beside.is_file() else ""
         captions[name] = written or listed.get(name, "") or fallback
         if not holds(captions[name], identifier):
             lacking.append(f"{beside.name if written else METADATA} has {captions[name][:60]!r}")
@@ -76,7 +74,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     captions = {}
-    for number, line in enumerate(_text(path, LARGEST_METADATA_BYTES).splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -93,14 +91,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     return captions
 
 
-def _one_line(path: Path, largest: int) -> str:
-    return " ".join(_text(path, largest).split())
-
-
-def _text(path: Path, largest: int) -> str:
+def _text(path: Path) -> str:
     try:
-        if (size := path.stat().st_size) > largest:
-            raise UsageError(f"{path}: got {size} bytes, expected captions of up to {largest}")
         return path.read_text(encoding="utf-8-sig")
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read ({problem.strerror or problem})") from None
