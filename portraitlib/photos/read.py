@@ -18,14 +18,8 @@ from PIL import Image
 from portraitlib.photos import audit
 from portraitlib.photos.captions import read_captions, template_caption
 from portraitlib.photos.crop import crop_head
-from portraitlib.photos.faces.find import (
-    FINDERS,
-    Face,
-    default_encoders,
-    encoder_for,
-    find_faces,
-    shrunk,
-)
+from portraitlib.photos.faces.face import Face, shrunk
+from portraitlib.photos.faces.find import FINDERS, default_encoders, encoder_for, find_faces
 from portraitlib.photos.files import MASK, NotAPhoto, Skipped, list_photos, read_photo
 from portraitlib.photos.photo_set import IDENTIFIER, Photo, PhotoSet
 from portraitlib.places import UPLOAD, home_folder, in_colab, upload_photos

@@ -19,7 +19,7 @@ from PIL import Image
 from portraitlib.models.files import fetch_file
 from portraitlib.photos.faces.face import Face, aside
 
-# The people of `by_dlib.photographed_strangers`: none of them exists, CC0-1.0.
+# The people of `find.photographed_strangers`: none of them exists, CC0-1.0.
 STRANGERS = Path(__file__).parent / "strangers.jpg"
 STRANGER_PX = 128  # side of a face on that sheet, read from left to right and top to bottom
 LEAST_SCORE = 0.7
@@ -104,13 +104,9 @@ def embed_by_sface(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
     return embed(rows)
 
 
-def sface_strangers(pictures: Sequence[Image.Image] = ()) -> np.ndarray:
-    """(24, 128): the people of `photographed_strangers`, the same for everybody."""
-    return _embedded_strangers()
-
-
 @cache
-def _embedded_strangers() -> np.ndarray:
+def sface_strangers() -> np.ndarray:
+    """(24, 128): the people of `find.photographed_strangers`, the same for everybody."""
     with Image.open(STRANGERS) as opened:
         sheet = opened.convert("RGB")
     side = STRANGER_PX
