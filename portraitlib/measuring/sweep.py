@@ -187,7 +187,6 @@ def _make_blocks(
     if together is None:
         return [[[number]] for number in range(len(calls))]
     owners = setting_names(held)
-    sharing = together.variants.argument if together.variants else None
     batched = owners.get("seed") == "sampling" and isinstance(held["sampling"], Sampling)
     # Cells that can share steps stand in one row; rows of one group differ in their seed alone.
     groups: dict[Any, dict[Any, list[int]]] = {}
@@ -196,7 +195,7 @@ def _make_blocks(
         rest = tuple(
             _key(value)
             for name, value in chosen.items()
-            if owners[name] != sharing and not (batched and name == "seed")
+            if owners[name] != together.variants_of and not (batched and name == "seed")
         )
         groups.setdefault(rest, {}).setdefault(seed, []).append(number)
     blocks: list[list[list[int]]] = []
@@ -251,13 +250,12 @@ def _draw_together(
     count = arguments["sampling"].num_images
     if len(block) > 1:
         arguments["sampling"] = replace(arguments["sampling"], num_images=count * len(block))
-    variants = TOGETHER[function].variants
+    varied, draw = TOGETHER[function].variants_of, TOGETHER[function].draw_variants
     columns: Iterable[tuple[int, list[Portrait]]]
-    if variants is None:
+    if varied is None or draw is None:
         columns = [(0, function(**arguments))]
     else:
-        many = [calls[cell][variants.argument] for cell in block[0]]
-        columns = variants.draw(**{**arguments, variants.argument: many})
+        columns = draw(**{**arguments, varied: [calls[cell][varied] for cell in block[0]]})
     for column, portraits in columns:
         yield {
             row[column]: portraits[index * count : (index + 1) * count]

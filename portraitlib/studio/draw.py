@@ -170,9 +170,8 @@ def _watched(draw: Callable[..., Any], watch: Callbacks) -> Callable[..., Any]:
 def _together(function: Callable[..., Any], watch: Callbacks) -> Together:
     """How a sweep shares computation among calls of a watched function: as the function itself."""
     together = TOGETHER[function]
-    variants = together.variants
-    shared = variants and replace(variants, draw=_watched(variants.draw, watch))
-    return Together(together.most_images, shared)
+    draw = together.draw_variants
+    return replace(together, draw_variants=draw and _watched(draw, watch))
 
 
 def _vary(screen: Screen, settings: dict[str, Any]) -> dict[str, list[Any]]:
