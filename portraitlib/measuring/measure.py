@@ -80,10 +80,11 @@ def measure(
     if wanted is not None:
         columns.append(_edge_rows(given.pictures, wanted, tolerance_px, scales))
     columns.append([appearance.look_of(picture) for picture in given.pictures])
-    diversity = _diversity_points(given.pictures, faces, chosen, scales)
-    drift = _drift_points(given.pictures, faces, chosen, others, scales) if others else None
+    points = {"diversity": _diversity_points(given.pictures, faces, chosen, scales)}
+    if others:
+        points["drift"] = _drift_points(given.pictures, faces, chosen, others, scales)
     rows = tuple(dict(ChainMap(*reversed(parts))) for parts in zip(*columns, strict=True))
-    return Measurement(rows, scales, given.varied, tuple(notes), diversity, drift)
+    return Measurement(rows, scales, given.varied, tuple(notes), points)
 
 
 def _word_rows(
@@ -118,12 +119,6 @@ class Given:
     rows: list[dict[str, Any]]
     varied: dict[str, list[Any]]
     notes: list[str]
-
-    @property
-    def seeds(self) -> tuple[Any, ...]:
-        """The seeds; where there is none, something of its own for each portrait."""
-        rows = enumerate(self.rows)
-        return tuple(("picture", i) if row["seed"] is None else row["seed"] for i, row in rows)
 
 
 def _read_portraits(name: str, portraits: Any, least: int = 1) -> Given:
@@ -293,7 +288,7 @@ def _diversity_points(
     strangers = encoder.strangers(())
     scales["diversity"] = Scale(0.0, 1.0)
     unit, _ = intervals.spread(strangers, range(len(strangers)))
-    return Points(_faces_by(encoder), _rows_of(faces, strangers.shape[1]), unit)
+    return Points(f"faces by {encoder.name}", _rows_of(faces, strangers.shape[1]), unit)
 
 
 def _drift_points(
@@ -304,12 +299,14 @@ def _drift_points(
     scales: dict[str, Scale],
 ) -> Points:
     """Faces where enough are found on both sides, or colours."""
-    by, points, reference, units = PIXELS, None, None, others.seeds
+    by, points, reference = PIXELS, None, None
+    rows = enumerate(others.rows)  # where there is no seed, each picture is something of its own
+    units = tuple(("picture", i) if row["seed"] is None else row["seed"] for i, row in rows)
     if encoder and sum(point is not None for point in faces) >= 2:
         known = likeness.face_points(others.pictures, encoder)
         held = [index for index, point in enumerate(known) if point is not None]
         if len(held) >= LEAST_REFERENCE:
-            by, points = _faces_by(encoder), _rows_of(faces, encoder.strangers(()).shape[1])
+            by, points = f"faces by {encoder.name}", _rows_of(faces, encoder.strangers(()).shape[1])
             reference = np.array([known[index] for index in held])
             units = tuple(units[index] for index in held)
     if points is None or reference is None:
@@ -319,10 +316,6 @@ def _drift_points(
         raise UsageError("reference: got one picture again and again, expected different ones")
     scales["drift"] = Scale(intervals.drift_by_chance(reference), None)
     return Points(by, points, reference=reference, reference_units=units)
-
-
-def _faces_by(encoder: Encoder) -> str:
-    return f"faces by {encoder.name}"
 
 
 def _rows_of(points: Sequence[np.ndarray | None], numbers_each: int) -> np.ndarray:

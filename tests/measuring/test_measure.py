@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 import portraitlib as pl
 from portraitlib.measuring import appearance, likeness
 from portraitlib.measuring import intervals as estimates
-from portraitlib.measuring.result import ROW_FIGURES, SET_FIGURES
+from portraitlib.measuring.result import ROW_FIGURES
 from portraitlib.photos.faces.find import ENCODERS
 from portraitlib.photos.read import gather, prepare_photo
 from recipes.first_mini.subject import draw_shots
@@ -225,7 +225,7 @@ def test_every_figure_stands_in_the_rows_and_the_text(mini):
     measured = pl.measure(portraits, prompt=prompt, edges=edges, reference=portraits, features=True)
     assert [row["seed"] for row in measured.rows] == [0, 1, 2, 3]
     assert measured.rows[0]["fidelity_by"] == "mini's judge"
-    names = [name for name in (*ROW_FIGURES, *SET_FIGURES) if name in measured.figures]
+    names = [name for name in (*ROW_FIGURES, "diversity", "drift") if name in measured.figures]
     assert len(names) == len(measured.figures) >= 8
     for name in names:
         assert name in measured.summary
