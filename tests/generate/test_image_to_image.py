@@ -259,7 +259,10 @@ def test_what_a_reader_should_know_of_the_picture_is_told_in_one_line(mini, phot
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        (None, "image: got NoneType, expected a PIL picture, the path of one, a Photo or a Portrait"),
+        (
+            None,
+            "image: got NoneType, expected a PIL picture, the path of one, a Photo or a Portrait",
+        ),
         (np.zeros((8, 8, 3)), "image: got ndarray, expected"),
         ("missing.png", "image missing.png: no such file"),
         (".", "not a file"),

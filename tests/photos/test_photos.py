@@ -12,10 +12,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 import portraitlib as pl
 from portraitlib import cli
 from portraitlib.photos.audit import find_duplicates, find_strangers, is_crowd, judge_set, look_hash
-from portraitlib.photos.captions import read_captions
 from portraitlib.photos.crop import LARGEST_FACTOR, crop_head
 from portraitlib.photos.faces.find import ENCODERS, Face
-from portraitlib.photos.files import list_photos
+from portraitlib.photos.files import list_photos, read_captions
 from recipes.first_mini.subject import draw_shots
 
 SIZE_PX = 240
