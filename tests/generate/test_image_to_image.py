@@ -267,7 +267,7 @@ def test_what_a_reader_should_know_of_the_picture_is_told_in_one_line(mini, phot
         ("missing.png", "image missing.png: no such file"),
         (".", "not a file"),
         ("nul\0l.png", "image nul.*: (cannot be read|no such file)"),
-        (__file__, "text by its content"),
+        (__file__, "no picture by its content"),
         (Image.new("RGB", (0, 5)), "image: 0x5 pixels, expected at least one"),
         (Image.new("F", (5, 5), 7.0), "image: float pixels beyond 0..1"),
     ],
