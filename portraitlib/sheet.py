@@ -163,7 +163,7 @@ def wrapped(text: str, width_px: float) -> str:
     longest = max(map(len, text.split()), default=0)
     if letters < longest <= 1.2 * letters:
         letters = longest  # a word a little too long reads better whole than in two
-    return "\n".join(textwrap.wrap(text, letters)) or text
+    return "\n".join("\n".join(textwrap.wrap(line, letters)) or line for line in text.split("\n"))
 
 
 def text_height(text: str) -> int:
@@ -171,7 +171,7 @@ def text_height(text: str) -> int:
 
 
 def title_height(title: str | None) -> int:
-    return LINE_PX + GAP_PX if title else 0
+    return text_height(title) + GAP_PX if title else 0
 
 
 def label_width(labels: Sequence[str]) -> int:

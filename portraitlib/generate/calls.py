@@ -32,23 +32,14 @@ class Together:
 
     most_images: arguments -> how many pictures one batch may hold. The function takes a `sampling`,
         and draws picture i of a batch from seed + i.
-    variants: how it shares steps among several values of one argument; None if it does not.
+    variants_of: the argument among whose values it can share steps; None if it cannot.
+    draw_variants: takes the same arguments, but a list of values of that one; gives the number of a
+        value and its portraits, each as soon as it is finished, with the same pixels as apart.
     """
 
     most_images: Callable[[Mapping[str, Any]], int]
-    variants: Variants | None = None
-
-
-@dataclass(frozen=True)
-class Variants:
-    """How one call draws what a function draws with several values of one argument.
-
-    draw: takes the same arguments, but a list of values of `argument`; gives the number of a value
-        and its portraits, each as soon as it is finished, with the same pixels as apart.
-    """
-
-    argument: str
-    draw: Callable[..., Iterator[tuple[int, list[Portrait]]]]
+    variants_of: str | None = None
+    draw_variants: Callable[..., Iterator[tuple[int, list[Portrait]]]] | None = None
 
 
 # Function -> what shares computation among its calls; the module of the function adds its own.
@@ -137,9 +128,3 @@ def check_name(name: str, known: tuple[str, ...]) -> None:
         here = DIFFUSERS_NAMES.get(name)
         hint = f"did you mean {here}?" if here in known else nearest(name, known)
         raise UsageError(f"unknown setting {name!r}: {hint}")
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equality for settings; pictures and arrays are the same only if they are one object."""
-    plain = (str, int, float, bool, tuple, type(None))
-    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)

@@ -7,7 +7,6 @@ others a model from the hub, which `annotators` holds. Knows no torch before one
 from __future__ import annotations
 
 import inspect
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,10 +54,8 @@ class Condition:
             return make_condition(Portrait(self.picture), self.kind, size_px=size_px, **self.asked)
         return Condition(_resized_lines(self.image, size_px), self.kind, dict(self.settings))
 
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.image.save(buffer, format="PNG")
-        return buffer.getvalue()
+    def _repr_png_(self) -> bytes | None:
+        return self.image._repr_png_()
 
 
 def canny(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portraitlib.generate.calls import TOGETHER, Together, Variants
+from portraitlib.generate.calls import TOGETHER, Together
 from portraitlib.generate.conditions import KINDS, Condition, mostly_black, ready_edges
 from portraitlib.generate.controlnets import ControlNet, load_controlnet, on_the_device
 from portraitlib.generate.denoise import (
@@ -133,7 +133,7 @@ def variants_as_they_come(
     return _draw(run, on_step, on_preview)
 
 
-TOGETHER[control_to_image] = Together(most_images, Variants("control", variants_as_they_come))
+TOGETHER[control_to_image] = Together(most_images, "control", variants_as_they_come)
 
 
 @dataclass(frozen=True)

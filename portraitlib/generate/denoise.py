@@ -6,7 +6,6 @@ Runs that begin alike share their first steps exactly: `denoise_all` computes ea
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,7 +82,7 @@ def denoise(
     state = state.copy()
     unet, scheduler = drawing.model.pipeline.unet, state.scheduler
     guided = drawing.guidance_scale > 1
-    step_arguments = _step_arguments(state)
+    more = drawing.model.pipeline.prepare_extra_step_kwargs(state.generators, 0.0)
     for timestep, acts in zip(timesteps, plan, strict=True):
         noisy = torch.cat([state.latents] * 2) if guided else state.latents
         noisy = scheduler.scale_model_input(noisy, timestep)
@@ -99,7 +98,7 @@ def denoise(
             without, with_prompt = predicted.chunk(2)
             predicted = without + drawing.guidance_scale * (with_prompt - without)
         state.latents = scheduler.step(
-            predicted, timestep, state.latents, **step_arguments, return_dict=False
+            predicted, timestep, state.latents, **more, return_dict=False
         )[0]
         state.shared = None
         report(state)
@@ -208,9 +207,3 @@ def _run_control(
     )
     residuals = [*down, middle]
     return [torch.cat([torch.zeros_like(r), r]) for r in residuals] if halved else residuals
-
-
-def _step_arguments(state: State) -> dict[str, Any]:
-    """The generators, for samplers that add noise on the way."""
-    knows = inspect.signature(state.scheduler.step).parameters
-    return {"generator": state.generators} if "generator" in knows else {}

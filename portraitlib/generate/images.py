@@ -135,9 +135,28 @@ def _run(
     change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     **more: Any,
 ) -> tuple[np.ndarray, float]:
-    """What a pipeline of diffusers makes of the latents it starts from, and seconds a picture."""
+    """What a pipeline of diffusers makes of the latents it starts from, and seconds a picture.
+
+    change: given the latents after a step and the timesteps that are left, says how to go on.
+    After the last step the latents take the number type of the VAE, which may be the finer one.
+    """
     model, settings = order.model, order.settings
     previewer = on_preview and Previewer(model, pipeline.scheduler, start, on_preview)
+
+    def report(_: Any, index: int, timestep: Any, tensors: dict) -> dict:
+        step, total = index + 1, pipeline.num_timesteps
+        if change is not None:
+            timesteps = pipeline.scheduler.timesteps
+            left = timesteps[len(timesteps) - (total - step) :]
+            tensors["latents"] = change(tensors["latents"], left)
+        if on_step is not None:
+            on_step(step, total)
+        if previewer is not None:
+            previewer.saw(tensors["latents"], step, total)
+        if step == total:
+            tensors["latents"] = tensors["latents"].to(model.pipeline.vae.dtype)
+        return tensors
+
     started_s = time.perf_counter()
     with one_line_when_memory_is_short(settings):
         pixels = pipeline(
@@ -148,7 +167,8 @@ def _run(
             latents=start,
             generator=generators,  # for samplers that add noise on the way
             output_type="np",
-            **step_arguments(model, on_step, previewer, change),
+            callback_on_step_end=report,
+            callback_on_step_end_tensor_inputs=["latents"],
             **more,
         ).images
     return pixels, (time.perf_counter() - started_s) / settings.num_images
@@ -317,34 +337,6 @@ def starting_noise(order: Order) -> tuple[torch.Tensor, list[torch.Generator]]:
     side = order.size_px // model.pipeline.vae_scale_factor
     shape = (model.pipeline.unet.config.in_channels, side, side)
     return seeded_noise(generators, shape, model.device, model.dtype), generators
-
-
-def step_arguments(
-    model: Model,
-    on_step: OnStep | None,
-    previewer: Previewer | None = None,
-    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
-) -> dict[str, Any]:
-    """The arguments that make a diffusers pipeline report its steps to `on_step`.
-
-    change: given the latents after a step and the timesteps that are left, says how to go on.
-    After the last step the latents take the number type of the VAE, which may be the finer one.
-    """
-
-    def report(pipeline: Any, index: int, timestep: Any, tensors: dict) -> dict:
-        if change is not None:
-            left = pipeline.num_timesteps - index - 1
-            timesteps = pipeline.scheduler.timesteps
-            tensors["latents"] = change(tensors["latents"], timesteps[len(timesteps) - left :])
-        if on_step is not None:
-            on_step(index + 1, pipeline.num_timesteps)
-        if previewer is not None:
-            previewer.saw(tensors["latents"], index + 1, pipeline.num_timesteps)
-        if index + 1 == pipeline.num_timesteps:
-            tensors["latents"] = tensors["latents"].to(model.pipeline.vae.dtype)
-        return tensors
-
-    return {"callback_on_step_end": report, "callback_on_step_end_tensor_inputs": ["latents"]}
 
 
 @contextmanager

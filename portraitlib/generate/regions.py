@@ -107,10 +107,11 @@ def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
 # --- masks ---------------------------------------------------------------------------------------
 
 
-def read_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
-    """A mask as (height, width) bool, True where it is not black.
+def read_mask(mask: Any, size: tuple[int, int], name: str = "mask") -> np.ndarray:
+    """A mask, or edges, as (height, width) bool, True where it is not black.
 
     mask: a PIL image, or an array of (height, width).  size: width and height that it must have.
+    name: what a message calls it.
     Raises UsageError for another size, and for a mask that selects nothing.
     """
     try:
@@ -118,16 +119,15 @@ def read_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
         chosen = np.asarray(values > 0)
     except (TypeError, ValueError):
         raise UsageError(
-            f"mask: got {type(mask).__name__}, expected an image or an array (height, width); try "
-            "pl.select_region(image, (x, y))"
+            f"{name}: got {type(mask).__name__}, expected an image or an array (height, width)"
         ) from None
     if chosen.shape != (size[1], size[0]):
         raise UsageError(
-            f"mask: got shape {chosen.shape}, expected {(size[1], size[0])}, the height and width "
-            "of the picture"
+            f"{name}: got shape {chosen.shape}, expected {(size[1], size[0])}, the height and "
+            "width of the picture"
         )
     if not chosen.any():
-        raise UsageError("mask: got one that selects nothing, expected some pixels that are not 0")
+        raise UsageError(f"{name}: got nothing but black, expected some pixels that are not 0")
     return chosen
 
 

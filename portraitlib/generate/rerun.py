@@ -62,7 +62,11 @@ def rerun(
     inputs = _inputs_of(then, {"image": image, "condition": condition, "mask": mask})
     model = model or _model_of(then)
     _check_adapters(then, model)
-    again = FUNCTIONS[then["function"]].draw(model, then, batch, **inputs)[index]
+    function = FUNCTIONS[then["function"]]
+    given = inputs | {name: then[name] for name in function.settings}  # type: ignore[literal-required]
+    if "image" in inputs:
+        given["strength"] = then["strength"]
+    again = function.draw(model, prompt=then["prompt"], sampling=batch, **given)[index]
     changed = _differences(then, again.recipe)
     if changed:
         warnings.warn(
@@ -71,53 +75,39 @@ def rerun(
     return again
 
 
-def _text(model: Model, recipe: Recipe, batch: Sampling, **_: Any) -> list[Portrait]:
-    return text_to_image(model, recipe["prompt"], batch)
-
-
-def _image(model: Model, recipe: Recipe, batch: Sampling, image: Any, **_: Any) -> list[Portrait]:
-    return image_to_image(model, image, recipe["prompt"], batch, strength=recipe["strength"])
-
-
-def _inpaint(
-    model: Model, recipe: Recipe, batch: Sampling, image: Any, mask: Any, **_: Any
-) -> list[Portrait]:
-    strength, feather = recipe["strength"], recipe["feather"]
-    return inpaint(model, image, mask, recipe["prompt"], batch, strength=strength, feather=feather)
-
-
 def _control(
-    model: Model, recipe: Recipe, batch: Sampling, image: Any, condition: Any, **_: Any
+    model: Model, condition: Any, prompt: str, sampling: Sampling, **entries: Any
 ) -> list[Portrait]:
-    columns = [_listed(recipe[entry]) for entry in STEERING]  # type: ignore[literal-required]
+    """What control_to_image draws under settings as a recipe calls them."""
+    columns = [_listed(entries.pop(name)) for name in STEERING]
     if len({len(column) for column in columns}) != 1:
         raise UsageError(f"recipe: got lists of several lengths, expected one in {STEERING}")
     names, revisions, *rest = columns
     controls = [Control(*row) for row in zip(*rest, strict=True)]
     sources = [_source(model, name, of) for name, of in zip(names, revisions, strict=True)]
-    start = {} if image is None else {"image": image, "strength": recipe["strength"]}
     return control_to_image(
-        model, condition, recipe["prompt"], batch, controls, controlnet=sources, **start
+        model, condition, prompt, sampling, controls, controlnet=sources, **entries
     )
 
 
 class Function(NamedTuple):
     """How recipes of a function are drawn again.
 
-    entries: what its recipes hold beyond those of all.  inputs: what it draws from, if the recipe
-    has an entry of that name.
+    inputs: what it draws from, if the recipe has an entry of that name.  needed: those that it
+    always has.  settings: the entries that it takes by the same name, besides a strength.
     """
 
     draw: Callable[..., list[Portrait]]
-    entries: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 FUNCTIONS = {
-    "text_to_image": Function(_text),
-    "image_to_image": Function(_image, ("strength", "image"), ("image",)),
-    "control_to_image": Function(_control, ("condition", *STEERING), ("image", "condition")),
-    "inpaint": Function(_inpaint, ("strength", "feather", "image", "mask"), ("image", "mask")),
+    "text_to_image": Function(text_to_image),
+    "image_to_image": Function(image_to_image, ("image",), ("image",)),
+    "control_to_image": Function(_control, ("image", "condition"), ("condition",), STEERING),
+    "inpaint": Function(inpaint, ("image", "mask"), ("image", "mask"), ("feather",)),
 }
 # What each input is to a recipe, and how to come by the same.
 INPUTS = {
@@ -142,16 +132,16 @@ def _checked(recipe: Any) -> Recipe:
     """The recipe as a record; raises UsageError unless a function here wrote it, whole."""
     then = check_record("recipe", recipe, Recipe)
     function = then.get("function", "")
-    entries = FUNCTIONS[function].entries if function in FUNCTIONS else ()
-    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING, *entries}
+    needed = {"function", "prompt", "model", "batch_seed", *SETTINGS, *REPRODUCING}
+    if function in FUNCTIONS:
+        needed |= {*FUNCTIONS[function].needed, *FUNCTIONS[function].settings}
+    needed |= {"strength"} if "image" in then else set()
     missing = sorted(needed - set(then))
     if missing or function not in FUNCTIONS:
         raise UsageError(
             f"recipe: expected one that {' or '.join(FUNCTIONS)} wrote, got {function!r}"
             + (f" without {', '.join(missing)}" if missing else "")
         )
-    if "image" in then and "strength" not in then:
-        raise UsageError("recipe: starts from a picture, but has no strength")
     return then
 
 
@@ -176,17 +166,17 @@ def _inputs_of(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
             )
         if value is not None and not wanted:
             raise UsageError(f"{name}: got one, but this {function} has none; leave it out")
-    ready = dict(given)
-    if given["image"] is not None:
+    ready = {name: value for name, value in given.items() if value is not None}
+    if "image" in ready:
         if function == "inpaint":  # which cuts nothing off
             ready["image"] = open_picture(given["image"])
         else:
             ready["image"], _ = ready_picture(given["image"], recipe["size_px"])
         _check_same("image", [picture_hash(ready["image"])], [recipe["image"]])
-    if given["mask"] is not None:
+    if "mask" in ready:
         ready["mask"] = Image.fromarray(read_mask(given["mask"], ready["image"].size))
         _check_same("mask", [picture_hash(ready["mask"])], [recipe["mask"]])
-    if given["condition"] is not None:
+    if "condition" in ready:
         ready["condition"], _ = fit_conditions(given["condition"], recipe["size_px"])
         hashes = [entry["image"] for entry in _listed(recipe["condition"])]
         _check_same("condition", [fitted.hash for fitted in ready["condition"]], hashes)

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from portraitlib.settings import UsageError
-
 SHARPNESS_PX = 256
 LAB_PX = 32
 # Canny thresholds in medians of the gradient where there is one. Of 1, 2, 3, 4 and 6 this high one
@@ -20,6 +18,11 @@ LAB_PX = 32
 CANNY_HIGH, CANNY_LOW = 3.0, 1.5
 LEAST_GRADIENT = 8.0  # of Sobel's: a step of two grey values; below it is flat
 TOLERANCE = 0.01  # of the longer side, and at least a pixel
+
+
+def look_of(image: Image.Image) -> dict[str, float]:
+    """The figures of a picture that need nothing else, by their names."""
+    return {"colourfulness": colourfulness(image), "sharpness": sharpness(image)}
 
 
 def colourfulness(image: Image.Image) -> float:
@@ -61,35 +64,6 @@ def find_edges(image: Image.Image) -> np.ndarray:
         return np.zeros(grey.shape, bool)
     median = float(np.median(slopes))
     return cv2.Canny(grey, CANNY_LOW * median, CANNY_HIGH * median, L2gradient=True) > 0
-
-
-def read_edges(edges: Any, size: tuple[int, int]) -> np.ndarray:
-    """Given edges as (height, width) bool: what is not zero is an edge.
-
-    edges: a PIL image, or an array of (height, width) or (height, width, channels). size: width
-    and height that they must have. Raises UsageError for another shape, NaN, and no edge at all.
-    """
-    if isinstance(edges, Image.Image):
-        edges = edges.convert("L")
-    try:
-        values: Any = np.asarray(edges)
-        whole = bool(np.isfinite(values).all())
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"edges: got {type(edges).__name__}, expected an image or an array (height, width)"
-        ) from None
-    if values.ndim == 3 and values.shape[2] in (1, 3):
-        values = values.any(axis=2)
-    if values.shape != (size[1], size[0]):
-        raise UsageError(
-            f"edges: got shape {values.shape}, expected {(size[1], size[0])}, the height and width "
-            "of the portraits"
-        )
-    if not whole:
-        raise UsageError("edges: got NaN or infinity in them, expected 0 where there is no edge")
-    if not values.any():
-        raise UsageError("edges: got no edge at all, expected some pixels that are not 0")
-    return values != 0
 
 
 def edge_agreement(drawn: np.ndarray, wanted: np.ndarray, tolerance_px: float) -> dict[str, Any]:

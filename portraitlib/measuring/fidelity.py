@@ -7,7 +7,6 @@ are read by that world's judge (`mini.judge`), all others by CLIP.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,33 +33,32 @@ LEAST_UNRELATED = 10
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class Fidelity:
-    """What a judge says: one dict a picture, and by figure the (floor, ceiling) of all of them."""
-
-    rows: list[dict[str, Any]]
-    scales: dict[str, tuple[float | None, float | None]]
+# What a judge says: one dict a picture, and by figure the (floor, ceiling) of all of them.
+Verdict = tuple[list[dict[str, Any]], dict[str, tuple[float | None, float | None]]]
 
 
 # --- portraits of the embedded model's world -----------------------------------------------------
 
 
-def judge_drawn(
-    images: Sequence[Image.Image], prompts: Sequence[str], seen: Reading | None = None
-) -> Fidelity:
-    """Fidelity of RGB pictures to their prompts, one each, by the judge of the embedded model.
+def judge_drawn(seen: Reading, prompts: Sequence[str]) -> Verdict:
+    """Fidelity of pictures to their prompts, one each, by the judge of the embedded model.
 
     `prompt_seen` is the share of what a prompt names and a picture can show that is seen in it,
     None if there is nothing of that kind; `seen` says it of each: {"beard: trimmed": True}. The
     floor is that share in drawings of anything else, the ceiling that in drawings made for the
-    prompt. seen: what `read_drawn` saw in them, if that is known.
+    prompt. seen: what `read_drawn` saw in them.
     Raises UsageError for a prompt in which no word is known.
     """
     from portraitlib.mini.asked import ask, drawn_scale
+    from portraitlib.mini.visible import named
 
     for prompt in dict.fromkeys(prompts):
-        _check_known(prompt)
-    asked = ask(list(prompts), seen or read_drawn(images))
+        if not named(prompt):
+            raise UsageError(
+                f"prompt: got {prompt!r}, in which {MINIS_JUDGE} knows no word; try words of "
+                "model.preset.words"
+            )
+    asked = ask(list(prompts), seen)
     rows = []
     for index in range(len(prompts)):
         here = asked.picture == index
@@ -69,35 +67,22 @@ def judge_drawn(
         share = float(np.mean(list(by_word.values()))) if by_word else None
         rows.append({"prompt_seen": share, "seen": by_word, "fidelity_by": MINIS_JUDGE})
     floors, ceilings = zip(*(drawn_scale(prompt) for prompt in prompts), strict=True)
-    return Fidelity(rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))})
+    return rows, {"prompt_seen": (float(np.mean(floors)), float(np.mean(ceilings)))}
 
 
-def features_drawn(
-    images: Sequence[Image.Image], seen: Reading | None = None
-) -> list[dict[str, Any]]:
-    """The `FEATURES` of faces in RGB pictures, -1 to 1, by the judge of the embedded model.
+def features_drawn(seen: Reading) -> list[dict[str, Any]]:
+    """The `FEATURES` of faces in pictures, -1 to 1, by the judge of the embedded model.
 
     In drawn portraits it explains three fifths of their variance (in anime a fifth): single
     portraits are read roughly, the means of several well. seen: as for `judge_drawn`.
     """
     from portraitlib.mini.judge import PERSON_NUMBERS
 
-    people = (seen or read_drawn(images)).people
     at = {name: PERSON_NUMBERS.index(name) for name in FEATURES}
     return [
         {name: float(person[at[name]]) for name in FEATURES} | {"features_by": MINIS_JUDGE}
-        for person in people
+        for person in seen.people
     ]
-
-
-def _check_known(prompt: str) -> None:
-    from portraitlib.mini.visible import named
-
-    if not named(prompt):
-        raise UsageError(
-            f"prompt: got {prompt!r}, in which {MINIS_JUDGE} knows no word; try words of "
-            "model.preset.words"
-        )
 
 
 def read_drawn(images: Sequence[Image.Image]) -> Reading:
@@ -120,20 +105,32 @@ def default_clip() -> Clip:
     return load_clip()
 
 
-def judge_by_clip(
-    images: Sequence[Image.Image],
-    prompts: Sequence[str],
-    clip: Clip | None = None,
-    seen: np.ndarray | None = None,
-) -> Fidelity:
-    """Fidelity of RGB pictures to their prompts, one each, phrase by phrase, by CLIP.
+def embed_pictures(images: Sequence[Image.Image], clip: Clip | None = None) -> np.ndarray:
+    """RGB pictures as CLIP sees the middle square of each, (pictures, numbers) of length 1."""
+    import torch
+
+    clip = clip or default_clip()
+    rows = []
+    for start in range(0, len(images), BATCH):
+        pixels = np.stack([_middle(image, clip) for image in images[start : start + BATCH]])
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(clip.device)
+        with torch.inference_mode():
+            points = clip.network.visual_projection(
+                clip.network.vision_model(pixel_values=values).pooler_output
+            )
+        rows.append(points.cpu().numpy())
+    return _unit(np.concatenate(rows))
+
+
+def judge_by_clip(seen: np.ndarray, prompts: Sequence[str], clip: Clip | None = None) -> Verdict:
+    """Fidelity of pictures to their prompts, one each, phrase by phrase, by CLIP.
 
     A phrase is what stands between commas. `prompt_cosine` is the mean cosine of the picture and
     the phrases; its floor is the median cosine with phrases that share no word with the prompt.
     `seen` says of each phrase whether its cosine exceeds that of nine in ten such phrases, and
     `prompt_seen` is the share of them; its floor is one in ten. No ceiling is known.
-    See https://arxiv.org/abs/2103.00020. clip: another one than ViT-L/14.  seen: the pictures as
-    `embed_pictures` has them, if that is known.
+    See https://arxiv.org/abs/2103.00020. seen: the pictures as `embed_pictures` has them.  clip:
+    another one than ViT-L/14.
 
     Raises UsageError for a prompt without words, and if CLIP cannot be loaded.
     """
@@ -141,8 +138,7 @@ def judge_by_clip(
     clip = clip or default_clip()
     unrelated = {prompt: unrelated_phrases(prompt) for prompt in asked}
     texts = list(dict.fromkeys(t for p in asked for t in (*asked[p], *unrelated[p])))
-    points = _embed_pictures(clip, images) if seen is None else seen
-    cosines = points @ _embed_texts(clip, texts).T  # (pictures, texts)
+    cosines = seen @ _embed_texts(clip, texts).T  # (pictures, texts)
     at = {text: index for index, text in enumerate(texts)}
     rows, floors = [], []
     for prompt, cosine in zip(prompts, cosines, strict=True):
@@ -158,35 +154,24 @@ def judge_by_clip(
                 "fidelity_by": _named(clip),
             }
         )
-    scales: dict[str, tuple[float | None, float | None]] = {
-        "prompt_seen": (1 - SEEN_ABOVE, None),
-        "prompt_cosine": (np.mean(floors).item(), None),
-    }
-    return Fidelity(rows, scales)
+    middle = np.mean(floors).item()
+    return rows, {"prompt_seen": (1 - SEEN_ABOVE, None), "prompt_cosine": (middle, None)}
 
 
-def features_by_clip(
-    images: Sequence[Image.Image], clip: Clip | None = None, seen: np.ndarray | None = None
-) -> list[dict[str, Any]]:
-    """The `FEATURES` of faces in RGB pictures, by CLIP: how much nearer to a lot than to a little.
+def features_by_clip(seen: np.ndarray, clip: Clip | None = None) -> list[dict[str, Any]]:
+    """The `FEATURES` of faces in pictures, by CLIP: how much nearer to a lot than to a little.
 
     A difference of two cosines, which says something beside that of other pictures only.
-    clip, seen: as for `judge_by_clip`. Raises UsageError if CLIP cannot be loaded.
+    seen, clip: as for `judge_by_clip`. Raises UsageError if CLIP cannot be loaded.
     """
     clip = clip or default_clip()
     little, lot = zip(*FEATURES.values(), strict=True)
     texts = _embed_texts(clip, little + lot)
-    points = _embed_pictures(clip, images) if seen is None else seen
-    cosines = points @ (texts[len(little) :] - texts[: len(little)]).T
+    cosines = seen @ (texts[len(little) :] - texts[: len(little)]).T
     return [
         dict(zip(FEATURES, map(float, row), strict=True)) | {"features_by": _named(clip)}
         for row in cosines
     ]
-
-
-def embed_pictures(images: Sequence[Image.Image]) -> np.ndarray:
-    """RGB pictures as CLIP ViT-L/14 sees them, (pictures, numbers) of length 1."""
-    return _embed_pictures(default_clip(), images)
 
 
 def _named(clip: Clip) -> str:
@@ -211,22 +196,6 @@ def unrelated_phrases(prompt: str) -> list[str]:
     if len(free) < LEAST_UNRELATED:
         raise UsageError(f"prompt: got {prompt!r}, which asks for everything; try a shorter one")
     return free
-
-
-def _embed_pictures(clip: Clip, images: Sequence[Image.Image]) -> np.ndarray:
-    """(pictures, numbers) of length 1: the middle square of each picture."""
-    import torch
-
-    rows = []
-    for start in range(0, len(images), BATCH):
-        pixels = np.stack([_middle(image, clip) for image in images[start : start + BATCH]])
-        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(clip.device)
-        with torch.inference_mode():
-            points = clip.network.visual_projection(
-                clip.network.vision_model(pixel_values=values).pooler_output
-            )
-        rows.append(points.cpu().numpy())
-    return _unit(np.concatenate(rows))
 
 
 def _middle(image: Image.Image, clip: Clip) -> np.ndarray:

@@ -5,13 +5,15 @@ Every figure that can be compared with something is: its floor and ceiling stand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from portraitlib.generate.regions import read_mask
 from portraitlib.measuring import appearance, fidelity, intervals, likeness
 from portraitlib.measuring.result import Measurement, Points, Scale
 from portraitlib.measuring.sweep import SweepTable
@@ -59,59 +61,50 @@ def measure(
     faces where an encoder is known, else colours at 32 px. Raises UsageError for what does not fit.
     """
     given = _read_portraits("portraits", portraits)
-    others = None if reference is None else _read_reference(reference)
+    others = None if reference is None else _read_portraits("reference", reference, LEAST_REFERENCE)
     prompts = _read_prompts(prompt, len(given.pictures))
     wanted = None if edges is None else _read_edges(edges, given.pictures)
-    tolerance_px = _read_tolerance(tolerance_px, given.pictures[0].size)
+    if tolerance_px is None:
+        tolerance_px = max(1.0, appearance.TOLERANCE * max(given.pictures[0].size))
+    tolerance_px = check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
 
-    table = _Table(given)
+    scales: dict[str, Scale] = {}
+    notes, columns = list(given.notes), [given.rows]
     faces = likeness.face_points(given.pictures, chosen) if chosen else []
     if photos is not None and chosen:
-        table.add(_likeness_rows(faces, photos, chosen, table.scales, table.notes))
+        columns.append(_likeness_rows(faces, photos, chosen, scales, notes))
     if prompts or features:
-        _add_words(table, prompts, features, _are_drawn(given, model, photos))
+        drawn = _are_drawn(given, model, photos)
+        columns += _word_rows(given.pictures, prompts, features, drawn, scales)
     if wanted is not None:
-        table.add(_edge_rows(given.pictures, wanted, tolerance_px, table.scales))
-    table.add([_appearance_row(picture) for picture in given.pictures])
-    diversity = _diversity_points(given.pictures, faces, chosen, table.scales)
-    drift = None
+        columns.append(_edge_rows(given.pictures, wanted, tolerance_px, scales))
+    columns.append([appearance.look_of(picture) for picture in given.pictures])
+    points = {"diversity": _diversity_points(given.pictures, faces, chosen, scales)}
     if others:
-        drift = _drift_points(given.pictures, faces, chosen, others, table.scales)
-    rows, notes = tuple(table.rows), tuple(table.notes)
-    return Measurement(rows, table.scales, given.varied, notes, diversity, drift)
+        points["drift"] = _drift_points(given.pictures, faces, chosen, others, scales)
+    rows = tuple(dict(ChainMap(*reversed(parts))) for parts in zip(*columns, strict=True))
+    return Measurement(rows, scales, given.varied, tuple(notes), points)
 
 
-class _Table:
-    """The rows that are being filled, and what there is to say of their columns."""
-
-    def __init__(self, given: Given) -> None:
-        self.given, self.notes = given, list(given.notes)
-        self.scales: dict[str, Scale] = {}
-        recipes = zip(given.recipes, given.settings, strict=True)
-        self.rows = [
-            {"portrait": index, "seed": recipe.get("seed"), **settings}
-            for index, (recipe, settings) in enumerate(recipes)
-        ]
-
-    def add(self, columns: Sequence[dict[str, Any]]) -> None:
-        for row, more in zip(self.rows, columns, strict=True):
-            row.update(more)
-
-
-def _add_words(table: _Table, prompts: list[str], features: bool, drawn: bool) -> None:
+def _word_rows(
+    pictures: Sequence[Image.Image],
+    prompts: list[str],
+    features: bool,
+    drawn: bool,
+    scales: dict[str, Scale],
+) -> Iterator[list[dict[str, Any]]]:
     """Prompt fidelity and the features of faces, by the judge of drawings or by CLIP."""
-    pictures = table.given.pictures
     # Looked at once, for both.
     seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(pictures)
     if prompts:
         judge: Any = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
-        judged = judge(pictures, prompts, seen=seen)
-        table.add(judged.rows)
-        table.scales |= {name: Scale(*ends) for name, ends in judged.scales.items()}
+        rows, ends = judge(seen, prompts)
+        scales |= {name: Scale(*both) for name, both in ends.items()}
+        yield rows
     if features:
         read: Any = fidelity.features_drawn if drawn else fidelity.features_by_clip
-        table.add(read(pictures, seen=seen))
+        yield read(seen)
 
 
 # --- what was given ------------------------------------------------------------------------------
@@ -119,22 +112,16 @@ def _add_words(table: _Table, prompts: list[str], features: bool, drawn: bool) -
 
 @dataclass(frozen=True)
 class Given:
-    """Portraits as RGB pictures, their recipes and varied settings, one each."""
+    """Portraits as RGB pictures, their recipes, and the rows to fill: one of each a portrait."""
 
     pictures: list[Image.Image]
     recipes: list[dict[str, Any]]
-    settings: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
     varied: dict[str, list[Any]]
     notes: list[str]
 
-    @property
-    def seeds(self) -> tuple[Any, ...]:
-        """The seeds; where there is none, something of its own for each portrait."""
-        rows = enumerate(self.recipes)
-        return tuple(r["seed"] if r.get("seed") is not None else ("picture", i) for i, r in rows)
 
-
-def _read_portraits(name: str, portraits: Any) -> Given:
+def _read_portraits(name: str, portraits: Any, least: int = 1) -> Given:
     settings: list[dict[str, Any]]
     varied: dict[str, list[Any]] = {}
     notes: list[str] = []
@@ -153,8 +140,8 @@ def _read_portraits(name: str, portraits: Any) -> Given:
             f"{name}: got {kind}, expected a list of portraits or a sweep's table"
             + ("; try [portrait]" if isinstance(portraits, (Portrait, Image.Image)) else "")
         )
-    if not items:
-        raise UsageError(f"{name}: got none, expected one portrait or more")
+    if len(items) < least:
+        raise UsageError(f"{name}: got {len(items)}, expected at least {least}")
     for item in items:
         if not isinstance(item, (Portrait, Image.Image)):
             raise UsageError(
@@ -162,16 +149,11 @@ def _read_portraits(name: str, portraits: Any) -> Given:
             )
     pictures = [item.image if isinstance(item, Portrait) else item for item in items]
     recipes = [item.recipe if isinstance(item, Portrait) else {} for item in items]
-    return Given([p.convert("RGB") for p in pictures], recipes, settings, varied, notes)
-
-
-def _read_reference(reference: Any) -> Given:
-    others = _read_portraits("reference", reference)
-    if len(others.pictures) < LEAST_REFERENCE:
-        raise UsageError(
-            f"reference: got {len(others.pictures)}, expected {LEAST_REFERENCE} portraits or more"
-        )
-    return others
+    rows = [
+        {"portrait": index, "seed": recipe.get("seed"), **settings[index]}
+        for index, recipe in enumerate(recipes)
+    ]
+    return Given([p.convert("RGB") for p in pictures], recipes, rows, varied, notes)
 
 
 def _read_prompts(prompt: Any, count: int) -> list[str]:
@@ -193,13 +175,7 @@ def _read_edges(edges: Any, pictures: Sequence[Image.Image]) -> np.ndarray:
     if len(sizes) > 1:
         names = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
         raise UsageError(f"edges: got portraits of {names} px, expected all of one size")
-    return appearance.read_edges(edges, sizes.pop())
-
-
-def _read_tolerance(tolerance_px: Any, size: tuple[int, int]) -> float:
-    if tolerance_px is None:
-        return max(1.0, appearance.TOLERANCE * max(size))
-    return float(check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF))
+    return read_mask(edges, sizes.pop(), "edges")
 
 
 # --- which judge and which encoder ---------------------------------------------------------------
@@ -299,13 +275,6 @@ def _edge_rows(
     return [appearance.edge_agreement(edges, wanted, tolerance_px) for edges in drawn]
 
 
-def _appearance_row(picture: Image.Image) -> dict[str, Any]:
-    return {
-        "colourfulness": appearance.colourfulness(picture),
-        "sharpness": appearance.sharpness(picture),
-    }
-
-
 def _diversity_points(
     pictures: Sequence[Image.Image],
     faces: Sequence[np.ndarray | None],
@@ -319,7 +288,7 @@ def _diversity_points(
     strangers = encoder.strangers(())
     scales["diversity"] = Scale(0.0, 1.0)
     unit, _ = intervals.spread(strangers, range(len(strangers)))
-    return Points(_faces_by(encoder), _rows_of(faces, strangers.shape[1]), unit)
+    return Points(f"faces by {encoder.name}", _rows_of(faces, strangers.shape[1]), unit)
 
 
 def _drift_points(
@@ -330,12 +299,14 @@ def _drift_points(
     scales: dict[str, Scale],
 ) -> Points:
     """Faces where enough are found on both sides, or colours."""
-    by, points, reference, units = PIXELS, None, None, others.seeds
+    by, points, reference = PIXELS, None, None
+    rows = enumerate(others.rows)  # where there is no seed, each picture is something of its own
+    units = tuple(("picture", i) if row["seed"] is None else row["seed"] for i, row in rows)
     if encoder and sum(point is not None for point in faces) >= 2:
         known = likeness.face_points(others.pictures, encoder)
         held = [index for index, point in enumerate(known) if point is not None]
         if len(held) >= LEAST_REFERENCE:
-            by, points = _faces_by(encoder), _rows_of(faces, encoder.strangers(()).shape[1])
+            by, points = f"faces by {encoder.name}", _rows_of(faces, encoder.strangers(()).shape[1])
             reference = np.array([known[index] for index in held])
             units = tuple(units[index] for index in held)
     if points is None or reference is None:
@@ -345,10 +316,6 @@ def _drift_points(
         raise UsageError("reference: got one picture again and again, expected different ones")
     scales["drift"] = Scale(intervals.drift_by_chance(reference), None)
     return Points(by, points, reference=reference, reference_units=units)
-
-
-def _faces_by(encoder: Encoder) -> str:
-    return f"faces by {encoder.name}"
 
 
 def _rows_of(points: Sequence[np.ndarray | None], numbers_each: int) -> np.ndarray:

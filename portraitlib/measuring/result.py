@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -32,11 +32,6 @@ MEASURED_BY = {
     **dict.fromkeys(("likeness", "distance", "strangers_less_alike"), "likeness_by"),
     **dict.fromkeys(("prompt_seen", "prompt_cosine"), "fidelity_by"),
     **dict.fromkeys(("ear_size", "hair_volume"), "features_by"),
-}
-# Figures of the set alone.
-SET_FIGURES = {
-    "diversity": "mean distance between two portraits",
-    "drift": "energy distance to the reference set over its spread; floor: 95 % of its halves",
 }
 
 
@@ -77,7 +72,8 @@ class Points:
     """Portraits as points for the figures of the set; all arrays are (rows, numbers).
 
     points: one a portrait, NaN where it has none.  unit: diversity is told in this distance.
-    reference: the points of the reference set, without NaN.  reference_units: their seeds.
+    reference: the points of the reference set, without NaN; the figure is then the distance to it.
+    reference_units: their seeds.
     """
 
     by: str
@@ -96,19 +92,21 @@ class Measurement:
     scales: figure -> `Scale`, the floor and ceiling to read it against.
     varied: the settings of a sweep and their values.
     notes: what to know of the figures, one sentence each.
+    set_points: figure of the set alone -> what it is of: "diversity", the mean distance between two
+        portraits, and "drift", the energy distance to a reference set over its spread, whose floor
+        is that of 95 % of its halves.
     """
 
     rows: tuple[dict[str, Any], ...]
     scales: dict[str, Scale] = field(default_factory=dict)
     varied: dict[str, list[Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    diversity_points: Points | None = None
-    drift_points: Points | None = None
+    set_points: dict[str, Points] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def units(self) -> list[Hashable]:
         """What stands for itself when portraits are drawn anew: the seed, or else the portrait."""
         return [
@@ -121,11 +119,7 @@ class Measurement:
         figures = {
             name: self._averaged(name) for name in ROW_FIGURES if any(name in r for r in self.rows)
         }
-        if self.diversity_points is not None:
-            figures["diversity"] = self._of_the_set("diversity", self.diversity_points, _diversity)
-        if self.drift_points is not None:
-            figures["drift"] = self._of_the_set("drift", self.drift_points, _drift)
-        return figures
+        return figures | {name: self._of_the_set(name) for name in self.set_points}
 
     def __getitem__(self, name: str) -> Figure:
         """A figure of the set by its name; raises UsageError for one that was not measured."""
@@ -136,35 +130,36 @@ class Measurement:
     def _averaged(self, name: str) -> Figure:
         at = [index for index, row in enumerate(self.rows) if row.get(name) is not None]
         values = np.array([self.rows[index][name] for index in at], dtype=float)
-        units = [self.units[index] for index in at]
-        return Figure(
-            name,
-            mean=float(values.mean()) if at else None,
-            median=float(np.median(values)) if at else None,
-            interval=intervals.mean_interval(values, units),
-            count=len(at),
-            seeds=len(set(units)),
-            missing=len(self.rows) - len(at),
-            scale=self.scales.get(name, Scale()),
-            by=next((row[column] for row in self.rows if (column := MEASURED_BY.get(name))), ""),
-        )
+        by = next((row[column] for row in self.rows if (column := MEASURED_BY.get(name))), "")
+        mean, median = (float(values.mean()), float(np.median(values))) if at else (None, None)
+        interval = intervals.mean_interval(values, [self.units[index] for index in at])
+        return self._figure(name, mean, median, interval, at, by)
 
-    def _of_the_set(self, name: str, points: Points, estimate: Callable[..., Any]) -> Figure:
-        held = np.isfinite(points.points).all(axis=1)
-        units = [unit for unit, is_held in zip(self.units, held, strict=True) if is_held]
-        value, interval = estimate(points, points.points[held], units)
+    def _of_the_set(self, name: str) -> Figure:
+        points = self.set_points[name]
+        at = np.flatnonzero(np.isfinite(points.points).all(axis=1)).tolist()
+        held, units = points.points[at], [self.units[index] for index in at]
+        if points.reference is None:
+            value, interval = intervals.spread(held / points.unit, units)
+        else:
+            value, interval = intervals.drift(held, points.reference, units, points.reference_units)
         known = bool(np.isfinite(value))
-        return Figure(
-            name,
-            mean=value if known else None,
-            median=None,
-            interval=interval if known else None,
-            count=int(held.sum()),
-            seeds=len(set(units)),
-            missing=int((~held).sum()),
-            scale=self.scales.get(name, Scale()),
-            by=points.by,
-        )
+        mean = value if known else None
+        return self._figure(name, mean, None, interval if known else None, at, points.by)
+
+    def _figure(
+        self,
+        name: str,
+        mean: float | None,
+        median: float | None,
+        interval: intervals.Interval | None,
+        at: list[int],
+        by: str,
+    ) -> Figure:
+        """A figure of the portraits `at` these places."""
+        seeds, missing = len({self.units[index] for index in at}), len(self.rows) - len(at)
+        scale = self.scales.get(name, Scale())
+        return Figure(name, mean, median, interval, len(at), seeds, missing, scale, by)
 
     # --- by setting ------------------------------------------------------------------------------
 
@@ -192,7 +187,7 @@ class Measurement:
                 f"curve over {over}: {', '.join(others)} varies too; select one value of it in the "
                 "sweep and measure that"
             )
-        if self[name].name in SET_FIGURES:
+        if self[name].name in self.set_points:
             means = [self._part(over, value)[name].mean for value in values]
             return ["all"], np.array([[np.nan if mean is None else mean for mean in means]])
         seeds = sorted({row["seed"] for row in self.rows if row["seed"] is not None})
@@ -215,15 +210,14 @@ class Measurement:
     def _part(self, name: str, value: Any) -> Measurement:
         at = [index for index, row in enumerate(self.rows) if row[name] == value]
 
-        def cut(points: Points | None) -> Points | None:
-            return None if points is None else replace(points, points=points.points[at])
-
         return replace(
             self,
             rows=tuple(self.rows[index] for index in at),
             varied={**self.varied, name: [value]} if name in self.varied else self.varied,
-            diversity_points=cut(self.diversity_points),
-            drift_points=cut(self.drift_points),
+            set_points={
+                figure: replace(points, points=points.points[at])
+                for figure, points in self.set_points.items()
+            },
         )
 
     # --- as text ---------------------------------------------------------------------------------
@@ -233,16 +227,14 @@ class Measurement:
         """Every figure in one line: mean, interval, median, how many, floor and ceiling."""
         table = self._table()
         widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-        lines = [self._title()]
+        title = _counted(len(self.rows), "portrait")
+        if seeds := len({row["seed"] for row in self.rows} - {None}):
+            title += ", " + _counted(seeds, "seed")
+        lines = [title]
         for line in table:
             cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             lines.append(("  " + "  ".join(cells)).rstrip())
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
-
-    def _title(self) -> str:
-        title = _counted(len(self.rows), "portrait")
-        seeds = len({row["seed"] for row in self.rows} - {None})
-        return f"{title}, {_counted(seeds, 'seed')}" if seeds else title
 
     def _table(self) -> list[tuple[str, ...]]:
         lines: list[tuple[str, ...]] = [
@@ -268,16 +260,6 @@ class Measurement:
 
     def __repr__(self) -> str:
         return self.summary
-
-
-def _diversity(points: Points, held: np.ndarray, units: list[Hashable]) -> Any:
-    value, interval = intervals.spread(held / points.unit, units)
-    return value, interval
-
-
-def _drift(points: Points, held: np.ndarray, units: list[Hashable]) -> Any:
-    assert points.reference is not None
-    return intervals.drift(held, points.reference, units, points.reference_units)
 
 
 def _counted(count: int, what: str) -> str:

@@ -15,7 +15,6 @@ from portraitlib.generate.calls import (
     TOGETHER,
     bind_call,
     check_name,
-    same,
     setting_names,
     with_settings,
 )
@@ -66,11 +65,7 @@ class SweepTable:
     def values(self, name: str) -> list[Any]:
         """The values that `name` took, in order; raises `UsageError` for an unknown name."""
         check_name(name, self.varied)
-        values: list[Any] = []
-        for row in self.rows:
-            if not _known(row.settings[name], values):
-                values.append(row.settings[name])
-        return values
+        return list({_key(row.settings[name]): row.settings[name] for row in self.rows}.values())
 
     def select(self, **wanted: Any) -> SweepTable:
         """Keep the rows whose settings have these values: `table.select(guidance_scale=5.0)`.
@@ -78,7 +73,7 @@ class SweepTable:
         Raises `UsageError` for a name that was not varied and for a value that it did not take.
         """
         for name, value in wanted.items():
-            if not _known(value, self.values(name)):
+            if _key(value) not in map(_key, self.values(name)):
                 raise UsageError(
                     f"{name}: got {shown(value)}, expected one of the values swept: "
                     f"{', '.join(map(shown, self.values(name)))}"
@@ -86,7 +81,7 @@ class SweepTable:
         rows = (
             row
             for row in self.rows
-            if all(same(row.settings[name], value) for name, value in wanted.items())
+            if all(_key(row.settings[name]) == _key(value) for name, value in wanted.items())
         )
         return replace(self, rows=tuple(rows))
 
@@ -131,8 +126,7 @@ def sweep(
         raise UsageError(f"function: got {shown(function)}, expected one such as pl.text_to_image")
     varied_inputs = [name for name in vary if name in inspect.signature(function).parameters]
     held = bind_call(function, (model, *inputs), settings, later=varied_inputs)
-    values = _checked(vary, setting_names(held))
-    _check_ranges(getattr(function, "__name__", "function"), values, held)
+    values = _checked(getattr(function, "__name__", "function"), vary, held)
     combinations = [
         dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())
     ]
@@ -179,27 +173,12 @@ def _row(settings: dict[str, Any], outcome: list[Portrait] | Exception) -> Sweep
 # --- cells that one call draws --------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """A cell by what it is drawn with.
-
-    seed: None where seeds make no batch.  variant: the values that can share steps.  rest: all
-    other varied values.  arguments: of the call that draws it alone.
-    """
-
-    number: int
-    seed: int | None
-    variant: tuple[Any, ...]
-    rest: tuple[Any, ...]
-    arguments: Arguments
-
-
 def _make_blocks(
     function: Callable[..., Any],
     held: Arguments,
     combinations: Sequence[Mapping[str, Any]],
     calls: Sequence[Arguments],
-) -> list[Block]:
+) -> Sequence[Block]:
     """Put the cells into as few calls as the function can draw them in.
 
     combinations, calls: of each cell, the settings that are varied and all arguments.
@@ -207,67 +186,40 @@ def _make_blocks(
     together = TOGETHER.get(function)
     if together is None:
         return [[[number]] for number in range(len(calls))]
-    groups: list[list[_Cell]] = []  # of cells that differ in seed and variant alone
-    for cell in _cells(function, held, combinations, calls):
-        group = next((group for group in groups if _all_same(group[0].rest, cell.rest)), None)
-        if group is None:
-            groups.append([cell])
-        else:
-            group.append(cell)
-    blocks: list[list[list[_Cell]]] = []
-    for group in groups:
+    owners = setting_names(held)
+    batched = owners.get("seed") == "sampling" and isinstance(held["sampling"], Sampling)
+    # Cells that can share steps stand in one row; rows of one group differ in their seed alone.
+    groups: dict[Any, dict[Any, list[int]]] = {}
+    for number, chosen in enumerate(combinations):
+        seed = chosen.get("seed") if batched else None
+        rest = tuple(
+            _key(value)
+            for name, value in chosen.items()
+            if owners[name] != together.variants_of and not (batched and name == "seed")
+        )
+        groups.setdefault(rest, {}).setdefault(seed, []).append(number)
+    blocks: list[list[list[int]]] = []
+    for rows in groups.values():
         blocks.append([])
-        for row in _rows_by_seed(group):
-            if blocks[-1] and not _follows(row, blocks[-1], together.most_images):
+        for row in rows.values():
+            if blocks[-1] and not _follows(row, blocks[-1], calls, together.most_images):
                 blocks.append([])
             blocks[-1].append(row)
-    return [[[cell.number for cell in row] for row in block] for block in blocks]
-
-
-def _cells(
-    function: Callable[..., Any],
-    held: Arguments,
-    combinations: Sequence[Mapping[str, Any]],
-    calls: Sequence[Arguments],
-) -> Iterator[_Cell]:
-    """The cells of a sweep, their varied values told apart by what can be done with them."""
-    owners = setting_names(held)
-    variants = TOGETHER[function].variants
-    sharing = variants.argument if variants else None
-    batched = owners.get("seed") == "sampling" and isinstance(held["sampling"], Sampling)
-    for number, (chosen, arguments) in enumerate(zip(combinations, calls, strict=True)):
-        values = dict(chosen)
-        seed = values.pop("seed", None) if batched else None
-        variant = tuple(value for name, value in values.items() if owners[name] == sharing)
-        rest = tuple(value for name, value in values.items() if owners[name] != sharing)
-        yield _Cell(number, seed, variant, rest, arguments)
-
-
-def _rows_by_seed(group: Sequence[_Cell]) -> list[list[_Cell]]:
-    rows: dict[int | None, list[_Cell]] = {}
-    for cell in group:
-        rows.setdefault(cell.seed, []).append(cell)
-    return list(rows.values())
+    return blocks
 
 
 def _follows(
-    row: Sequence[_Cell],
-    block: Sequence[Sequence[_Cell]],
+    row: Sequence[int],
+    block: Block,
+    calls: Sequence[Arguments],
     most_images: Callable[[Arguments], int],
 ) -> bool:
-    """Whether a row has the seed that comes next in a block, the same variants, and room in it."""
-    arguments = row[0].arguments
+    """Whether a row has the seed that comes next in a block, and room in it."""
+    arguments, first = calls[row[0]], calls[block[0][0]]
     images = arguments["sampling"].num_images
-    next_seed = block[0][0].arguments["sampling"].seed + len(block) * images
-    same_variants = len(row) == len(block[0]) and all(
-        _all_same(one.variant, other.variant) for one, other in zip(row, block[0], strict=True)
-    )
+    next_seed = first["sampling"].seed + len(block) * images
     fits = (len(block) + 1) * images <= most_images(arguments)
-    return arguments["sampling"].seed == next_seed and same_variants and fits
-
-
-def _all_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return all(map(same, one, other))
+    return arguments["sampling"].seed == next_seed and fits
 
 
 def _draw_block(
@@ -298,13 +250,12 @@ def _draw_together(
     count = arguments["sampling"].num_images
     if len(block) > 1:
         arguments["sampling"] = replace(arguments["sampling"], num_images=count * len(block))
-    variants = TOGETHER[function].variants
+    varied, draw = TOGETHER[function].variants_of, TOGETHER[function].draw_variants
     columns: Iterable[tuple[int, list[Portrait]]]
-    if variants is None:
+    if varied is None or draw is None:
         columns = [(0, function(**arguments))]
     else:
-        many = [calls[cell][variants.argument] for cell in block[0]]
-        columns = variants.draw(**{**arguments, variants.argument: many})
+        columns = draw(**{**arguments, varied: [calls[cell][varied] for cell in block[0]]})
     for column, portraits in columns:
         yield {
             row[column]: portraits[index * count : (index + 1) * count]
@@ -315,14 +266,17 @@ def _draw_together(
 # --- checks --------------------------------------------------------------------------------------
 
 
-def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dict[str, list[Any]]:
+def _checked(
+    function: str, vary: Mapping[str, Iterable[Any]], held: Arguments
+) -> dict[str, list[Any]]:
     """Return the values as lists, or raise `UsageError` with what is wrong about them."""
     if not vary or not isinstance(vary, Mapping):
         got = shown(vary) if vary else "nothing"
         raise UsageError(f'vary: got {got}, expected e.g. {{"num_inference_steps": [5, 10, 20]}}')
+    names = tuple(setting_names(held))
     checked: dict[str, list[Any]] = {}
     for name, given in vary.items():
-        check_name(name, tuple(names))
+        check_name(name, names)
         if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
             raise UsageError(
                 f"vary: {name}: got {shown(given)}, expected a list; try [{shown(given)}]"
@@ -331,25 +285,21 @@ def _checked(vary: Mapping[str, Iterable[Any]], names: Mapping[str, str]) -> dic
         values = list(plain)
         if not values:
             raise UsageError(f"vary: {name}: got no values, expected one or more")
-        twice = [value for index, value in enumerate(values) if _known(value, values[:index])]
-        if twice:
-            raise UsageError(f"vary: {name}: got {shown(twice[0])} twice, expected each value once")
+        for index, value in enumerate(values):
+            if _key(value) in map(_key, values[:index]):
+                raise UsageError(f"vary: {name}: got {shown(value)} twice, expected each once")
+            if name in held and name in RANGES:  # the records check their own
+                check_number(function, name, value, RANGES[name])
         checked[name] = values
     return checked
 
 
-def _check_ranges(
-    function: str, values: Mapping[str, Iterable[Any]], held: Mapping[str, Any]
-) -> None:
-    """Check values of the function's own arguments, as its records check theirs."""
-    for name in values:
-        if name in held and name in RANGES:
-            for value in values[name]:
-                check_number(function, name, value, RANGES[name])
-
-
-def _known(value: Any, values: Iterable[Any]) -> bool:
-    return any(same(value, other) for other in values)
+def _key(value: Any) -> Any:
+    """What tells settings apart: pictures and arrays are the same only if they are one object."""
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
+    plain = isinstance(value, str | int | float | bool | None)
+    return value if plain else ("object", id(value))
 
 
 def _named(settings: Mapping[str, Any]) -> str:

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from portraitlib.settings import UsageError
-from portraitlib.sheet import (
-    EDGE_PX,
-    FAINT,
-    GAP_PX,
-    INK,
-    LINE_PX,
-    WIDTH_PX,
-    Picture,
-    Sheet,
-    place,
-    text_height,
-    title_height,
-    wrapped,
-    write,
-)
+from portraitlib.sheet import EDGE_PX, GAP_PX, WIDTH_PX, Picture, wrapped
+from portraitlib.show import show_grid
 
 if TYPE_CHECKING:
     from portraitlib.photos.read import Photo, PhotoSet
 
-# Of each status: the colour of the square, and of the words.
+# Of the square, by the photo's status.
 COLOURS = {"used": "#3f8f55", "used with a warning": "#c98a12", "left out": "#c0392b"}
 MOST_LINES = 4  # of reasons above a photo; the report has them whole
 LARGEST_CELL_PX = 260
@@ -39,31 +25,16 @@ def show_photos(photos: PhotoSet, columns: int = 4, *, width_px: int = WIDTH_PX)
     faces found, numbered from the left where there are several. `width_px` is the widest that the
     figure may be. Raises UsageError for fewer than 1 column.
     """
-    if columns < 1:
-        raise UsageError(f"columns: got {columns}, expected 1 or more")
     everything = sorted([*photos.photos, *photos.left_out], key=lambda photo: photo.name)
-    columns = min(columns, len(everything))
-    side = int(min(LARGEST_CELL_PX, (width_px - 2 * EDGE_PX) / columns - GAP_PX))
-    pictures = [_marked(photo, side) for photo in everything]
-    verdicts = [_verdict(photo, side) for photo in everything]
-    title = wrapped(photos.summary, columns * (side + GAP_PX))
-    sheet = Sheet(
-        cell=(side, max(picture.height for picture in pictures)),
-        columns=columns,
-        rows=-(-len(everything) // columns),
-        top=title_height(title) + text_height(title) - LINE_PX,
-        head=LINE_PX + max(map(text_height, verdicts)) + GAP_PX,
+    abreast = max(1, min(columns, len(everything)))
+    side = int(min(LARGEST_CELL_PX, (width_px - 2 * EDGE_PX) / abreast - GAP_PX))
+    return show_grid(
+        [_marked(photo, side) for photo in everything],
+        columns,
+        [f"{_short(photo.name, side)}\n{_verdict(photo, side)}" for photo in everything],
+        title=wrapped(photos.summary, abreast * (side + GAP_PX)),
+        width_px=width_px,
     )
-    figure = sheet.figure(title)
-    for index, (photo, picture) in enumerate(zip(everything, pictures, strict=True)):
-        left, above = sheet.corner(index % columns, index // columns)
-        head = above - LINE_PX - text_height(verdicts[index]) - 2
-        name = _short(photo.name, side)
-        write(figure, name, left, head, align="left", weight="bold", color=INK)
-        colour = FAINT if photo.status == "used" else COLOURS[photo.status]
-        write(figure, verdicts[index], left, head + LINE_PX, align="left", color=colour)
-        place(figure, picture, left, above, (side, picture.height))
-    return figure
 
 
 def greyed(image: Image.Image) -> Image.Image:
@@ -107,4 +78,4 @@ def _marked(photo: Photo, side: int) -> Image.Image:
     corner = (min(right * factor, size[0]) - 1, min(bottom * factor, size[1]) - 1)
     area = (left * factor, top * factor, *corner)
     pen.rectangle(area, outline=COLOURS[photo.status], width=3)
-    return picture
+    return ImageOps.pad(picture, (side, side), color="white", centering=(0.5, 0))

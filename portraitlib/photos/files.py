@@ -1,4 +1,5 @@
-"""Photo files: which of a folder are photos, and how each becomes an upright sRGB picture.
+"""Photo files: which of a folder are photos, how each becomes an upright sRGB picture, and what it
+shows, in words.
 
 The rules, for every file that `read_photo` takes:
 
@@ -14,8 +15,11 @@ The rules, for every file that `read_photo` takes:
 from __future__ import annotations
 
 import io
+import json
+import re
 import stat
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,22 +29,12 @@ from PIL import Image, ImageCms, ImageOps
 from portraitlib.settings import UsageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "HEIF")
-FORMAT_NAMES = "JPEG, PNG, WebP, TIFF or HEIC"
 LARGEST_PIXELS = 64_000_000  # 8000 x 8000; decoded that is 200 MB
 LARGEST_BYTES = 200_000_000
 MOST_PHOTOS = 200  # of one person; each keeps a crop and a preview in memory
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-WHITE = (255, 255, 255)
+METADATA = "metadata.jsonl"  # captions of a folder, as the `datasets` library has them
 MASK = "-masklabel.png"  # how the name of a photo's mask goes on after the photo's stem
-
-# Files that programs leave in folders: named in the report, no reason to worry.
-LEFT_BY_PROGRAMS = {
-    ".ds_store": "left by macOS",
-    ".localized": "left by macOS",
-    "thumbs.db": "left by Windows",
-    "desktop.ini": "left by Windows",
-    ".picasa.ini": "left by Picasa",
-}
 
 
 class NotAPhoto(ValueError):
@@ -88,7 +82,7 @@ def list_photos(
     stems = {path.stem for path in entries if path.suffix.lower() != ".txt"}
     photos, skipped = [], []
     for path in entries:
-        if path.name == "metadata.jsonl" or (path.suffix == ".txt" and path.stem in stems):
+        if path.name == METADATA or (path.suffix == ".txt" and path.stem in stems):
             continue
         if path.name.endswith(MASK):
             stem = path.name.removesuffix(MASK)
@@ -106,8 +100,6 @@ def list_photos(
 
 def _why_no_photo(path: Path, home: Path) -> str:
     """Why a directory entry is not to be opened; "" if it may be a photo."""
-    if program := LEFT_BY_PROGRAMS.get(path.name.lower()):
-        return f"{program}, not a photo"
     try:
         target = path.resolve(strict=True)
         kind = target.stat()
@@ -145,11 +137,15 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
 
 def read_content(content: bytes) -> tuple[Image.Image, list[str]]:
     """`read_photo` for the content of a file, such as an upload."""
-    if _is_heif(content) and not _can_read_heif():
-        raise NotAPhoto(
-            "a HEIC photo, and pillow-heif is not installed; try pip install pillow-heif, or save "
-            "it as JPEG"
-        )
+    if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise NotAPhoto(
+                "a HEIC photo, and pillow-heif is not installed; try pip install pillow-heif, or "
+                "save it as JPEG"
+            ) from None
+        register_heif_opener(thumbnails=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of much that is mended or refused here
         with _opened(content) as picture:
@@ -186,17 +182,16 @@ def _opened(content: bytes) -> Image.Image:
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]  # no HEIF without pillow-heif
     try:
-        picture = Image.open(io.BytesIO(content), formats=known)
+        return Image.open(io.BytesIO(content), formats=known)
     except Image.DecompressionBombError:
         raise NotAPhoto(_odd_size("more")) from None
-    except Exception as problem:  # see above
-        kind = "text" if _is_text(content) else "no picture"
-        if not isinstance(problem, Image.UnidentifiedImageError):
-            raise NotAPhoto(f"damaged ({_first_words(problem)})") from None
+    except Image.UnidentifiedImageError:
         raise NotAPhoto(
-            f"{kind} by its content, whatever its name says; expected {FORMAT_NAMES}"
+            "no picture by its content, whatever its name says; expected JPEG, PNG, WebP, TIFF or "
+            "HEIC"
         ) from None
-    return picture
+    except Exception as problem:  # see above
+        raise NotAPhoto(f"damaged ({_first_words(problem)})") from None
 
 
 def _odd_size(size: str) -> str:
@@ -206,24 +201,6 @@ def _odd_size(size: str) -> str:
         f"a decompression bomb or a huge picture: {size} pixels, expected at most "
         f"{LARGEST_PIXELS / 1e6:.0f} million; try a smaller copy"
     )
-
-
-def _is_heif(content: bytes) -> bool:
-    return content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
-
-
-def _can_read_heif() -> bool:
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    register_heif_opener(thumbnails=False)
-    return True
-
-
-def _is_text(content: bytes) -> bool:
-    start = content[:512]
-    return b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start)
 
 
 def _first_words(problem: Exception) -> str:
@@ -276,43 +253,121 @@ def _on_white(picture: Image.Image, notes: list[str]) -> Image.Image:
     if layer.getchannel("A").getextrema()[0] == 255:
         return layer.convert("RGB")
     notes.append("transparent parts laid on white")
-    paper = Image.new("RGBA", layer.size, (*WHITE, 255))
-    paper.alpha_composite(layer)
-    return paper.convert("RGB")
-
-
-PROFILE_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}
+    paper = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(paper, layer).convert("RGB")
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
     """The picture in sRGB: by its profile, else by what its mode means by itself."""
-    source: ImageCms.ImageCmsProfile | None = None
     if profile:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            space = source.profile.xcolor_space.strip()
+            return _converted(picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (OSError, ImageCms.PyCMSError, TypeError, ValueError):
-            source, space = None, ""
-        if space != PROFILE_SPACES[picture.mode]:
             notes.append("its colour profile is damaged or does not fit: taken as sRGB")
-            source = None
-    if source is None and picture.mode == "LAB":
-        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    if source is None:
-        return picture.convert("RGB")
-    try:
-        converted = ImageCms.profileToProfile(
-            picture,
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, ValueError, OSError):
-        if picture.mode == "LAB":
-            raise
-        notes.append("its colour profile cannot be used: taken as sRGB")
-        return picture.convert("RGB")
+    if picture.mode == "LAB":
+        return _converted(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    return picture.convert("RGB")
+
+
+def _converted(picture: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        picture,
+        source,
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
     assert converted is not None  # None only with inPlace
     return converted
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def read_captions(
+    folder: Path, names: Iterable[str], template: str, identifier: str
+) -> dict[str, str]:
+    """The caption of each photo, by file name; each holds the identifier.
+
+    It is the text of `photo.txt` beside `photo.jpg`; without that, the row of `metadata.jsonl`
+    whose "file_name" is the photo's, its "text" or "caption" (as the `datasets` library has it);
+    without that, `template`, where {identifier} stands for the identifier.
+
+    Raises UsageError for a caption that lacks the identifier, and for a file of captions that
+    cannot be read: training on wrong words would go unnoticed.
+    """
+    fallback = template_caption(template, identifier)
+    listed = read_metadata(folder / METADATA)
+    captions, lacking = {}, []
+    for name in names:
+        beside = (folder / name).with_suffix(".txt")
+        written = " ".join(_text(beside).split()) if beside.is_file() else ""
+        captions[name] = written or listed.get(name, "") or fallback
+        if not holds(captions[name], identifier):
+            lacking.append(f"{beside.name if written else METADATA} has {captions[name][:60]!r}")
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise UsageError(
+            f"captions in {folder}: got {len(lacking)} without the identifier {identifier!r} "
+            f"({'; '.join(lacking[:3])}{more}), expected it in each, as a word of its own; write "
+            "it there, or pass the identifier that they use"
+        )
+    return captions
+
+
+def template_caption(template: str, identifier: str) -> str:
+    """The template with the identifier put in; raises UsageError if it has no place for it."""
+    if not identifier or not re.fullmatch(r"[\w-]+", identifier):
+        raise UsageError(
+            f"identifier: got {identifier!r}, expected one word of letters and digits that means "
+            "nothing yet; try 'jrdnpl'"
+        )
+    text = template.replace("{identifier}", identifier)
+    if not holds(text, identifier):
+        raise UsageError(
+            f"caption: got {template!r}, expected a text with {{identifier}} in it; try "
+            "'portrait of {identifier} man'"
+        )
+    return text
+
+
+def holds(caption: str, identifier: str) -> bool:
+    """Is the identifier in the caption, as a word of its own? Captions are read in lower case.
+
+    >>> holds("Portrait of JRDNPL man", "jrdnpl"), holds("a jrdnplx", "jrdnpl")
+    (True, False)
+    """
+    word = rf"(?<![\w-]){re.escape(identifier)}(?![\w-])"
+    return re.search(word, caption, flags=re.IGNORECASE) is not None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """File name -> caption of a `metadata.jsonl`; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    captions = {}
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            name, text = row["file_name"], row.get("text", row.get("caption", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            name = text = None
+        if not (isinstance(name, str) and isinstance(text, str)):
+            raise UsageError(
+                f'{path}, line {number}: got {line[:60]!r}, expected {{"file_name": "photo.jpg", '
+                '"text": "portrait of ..."}'
+            )
+        captions[name] = " ".join(text.split())
+    return captions
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read ({problem.strerror or problem})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8 text; save it as UTF-8, or delete it") from None

@@ -90,7 +90,7 @@ def open_picture(image: Picture) -> Image.Image:
     except NotAPhoto as problem:
         raise UsageError(f"{name}: {problem}") from None
     raise UsageError(
-        f"image: got {_kind(image)}, expected a PIL picture, the path of one, a Photo or a "
+        f"image: got {type(image).__name__}, expected a PIL picture, the path of one, a Photo or a "
         "Portrait; try PIL.Image.open(path)"
     )
 
@@ -110,10 +110,6 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
             raise
         raise NotAPhoto(f"cannot be read ({problem})") from None
     return file
-
-
-def _kind(value: Any) -> str:
-    return "None" if value is None else type(value).__name__
 
 
 def _largest_face(picture: Image.Image) -> tuple[Face | None, list[str]]:

@@ -15,18 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portraitlib.photos import audit
-from portraitlib.photos.captions import read_captions, template_caption
+from portraitlib.photos import audit, files
 from portraitlib.photos.crop import crop_head
-from portraitlib.photos.faces.find import (
-    FINDERS,
-    Face,
-    default_encoders,
-    encoder_for,
-    find_faces,
-    shrunk,
-)
-from portraitlib.photos.files import MASK, NotAPhoto, Skipped, list_photos, read_photo
+from portraitlib.photos.faces.face import Face, shrunk
+from portraitlib.photos.faces.find import FINDERS, default_encoders, encoder_for, find_faces
+from portraitlib.photos.files import NotAPhoto, Skipped
 from portraitlib.photos.photo_set import IDENTIFIER, Photo, PhotoSet
 from portraitlib.places import UPLOAD, home_folder, in_colab, upload_photos
 from portraitlib.settings import RANGES, UsageError, check_number
@@ -66,23 +59,23 @@ def read_photos(
         folder = upload_photos(home_folder())
     home = Path(folder).expanduser()
     size_px = int(check_number("read_photos", "size_px", size_px, RANGES["size_px"]))
-    template_caption(caption, identifier)
+    files.template_caption(caption, identifier)
     if finder is not None and finder not in FINDERS:
         raise UsageError(f"finder: got {finder!r}, expected None or one of {', '.join(FINDERS)}")
-    paths, skipped = list_photos(home)
+    paths, skipped = files.list_photos(home)
     chosen = _checked_choice(faces or {}, [path.name for path in paths], home)
     photos = []
     for path in paths:
         try:
-            image, notes = read_photo(path)
+            image, notes = files.read_photo(path)
         except NotAPhoto as reason:
             skipped.append(Skipped(path.name, str(reason)))
             continue
         number = chosen.get(path.name)
         photo = prepare_photo(path.name, image, size_px, notes, number, finder)
         photo = _allowed(photo) if allow_no_face else photo
-        photos.append(_masked(photo, path.with_name(path.stem + MASK)))
-    captions = read_captions(home, [photo.name for photo in photos], caption, identifier)
+        photos.append(_masked(photo, path.with_name(path.stem + files.MASK)))
+    captions = files.read_captions(home, [photo.name for photo in photos], caption, identifier)
     photos = [replace(photo, caption=captions[photo.name]) for photo in photos]
     skipped.sort(key=lambda file: file.name)
     return gather(photos, skipped, source=str(folder), identifier=identifier, size_px=size_px)
@@ -178,7 +171,7 @@ def _masked(photo: Photo, path: Path) -> Photo:
     if photo.crop is None or not path.exists():
         return photo
     try:
-        whole = read_photo(path)[0].convert("L")
+        whole = files.read_photo(path)[0].convert("L")
         if whole.size != photo.original_size:
             got, wanted = (f"{w}x{h} px" for w, h in (whole.size, photo.original_size))
             raise NotAPhoto(f"got {got}, expected {wanted} as the photo has, upright")

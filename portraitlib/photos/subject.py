@@ -21,27 +21,26 @@ HOME = PACKAGE / "mini" / "subject"  # jrdnpl-01.png, jrdnpl-held-out-01.png, co
 
 
 def subject_photos(
-    held_out: bool = False, *, size_px: int = 96, identifier: str = IDENTIFIER, seed: int = SEED
+    held_out: bool = False, *, size_px: int = 96, identifier: str = IDENTIFIER
 ) -> PhotoSet:
     """Photos of the drawn subject: 12 varied shots to train on, or 6 others to measure with.
 
-    size_px: side of the crops, up to 192.  seed: of the one person who comes with the library.
+    size_px: side of the crops, up to 192.
     The same arguments give the same pixels. Raises UsageError for a value out of range.
     """
     size_px = int(check_number("subject_photos", "size_px", size_px, RANGES["size_px"]))
-    _check_seed("subject_photos", seed)
     caption = CAPTION.replace("{identifier}", identifier)
     photos = [
         replace(prepare_photo(path.name, _open(path), size_px), caption=caption)
         for path in shot_files(held_out)
     ]
     which = "held out" if held_out else "drawn"
-    source = f"{identifier} ({which}, seed {seed})"
+    source = f"{identifier} ({which}, seed {SEED})"
     return gather(photos, source=source, identifier=identifier, size_px=size_px)
 
 
 def subject_portrait(
-    style: str = "photorealistic", *, size_px: int = 96, seed: int = SEED, **changed: float
+    style: str = "photorealistic", *, size_px: int = 96, **changed: float
 ) -> Image.Image:
     """A portrait of the subject as the world draws it, (size_px, size_px), or a caricature of it.
 
@@ -50,7 +49,6 @@ def subject_portrait(
     Drawn at 192 px: a larger one is the same, enlarged. Raises UsageError for what is not there.
     """
     size_px = int(check_number("subject_portrait", "size_px", size_px, RANGES["size_px"]))
-    _check_seed("subject_portrait", seed)
     name = portrait_name(style, changed)
     there = sorted(path.stem for path in HOME.glob("*.png") if "jrdnpl" not in path.name)
     if name not in there:
@@ -72,14 +70,6 @@ def portrait_name(style: str, changed: dict[str, float]) -> str:
     """What the file of a portrait is called: "comic-book-ear_size=5"."""
     words = [style.replace(" ", "-"), *(f"{name}={value:g}" for name, value in changed.items())]
     return "-".join(words)
-
-
-def _check_seed(function: str, seed: int) -> None:
-    if seed != SEED:
-        raise UsageError(
-            f"{function}: seed: got {seed!r}, expected {SEED}, the one person who comes with the "
-            "library; recipes/first_mini draws others"
-        )
 
 
 def _open(path: Path) -> Image.Image:

@@ -259,12 +259,15 @@ def test_what_a_reader_should_know_of_the_picture_is_told_in_one_line(mini, phot
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        (None, "image: got None, expected a PIL picture, the path of one, a Photo or a Portrait"),
+        (
+            None,
+            "image: got NoneType, expected a PIL picture, the path of one, a Photo or a Portrait",
+        ),
         (np.zeros((8, 8, 3)), "image: got ndarray, expected"),
         ("missing.png", "image missing.png: no such file"),
         (".", "not a file"),
         ("nul\0l.png", "image nul.*: (cannot be read|no such file)"),
-        (__file__, "text by its content"),
+        (__file__, "no picture by its content"),
         (Image.new("RGB", (0, 5)), "image: 0x5 pixels, expected at least one"),
         (Image.new("F", (5, 5), 7.0), "image: float pixels beyond 0..1"),
     ],

@@ -88,7 +88,7 @@ def test_a_point_outside_is_refused_in_one_line(point):
 @pytest.mark.parametrize(
     ("mask", "says"),
     [
-        (np.zeros((120, 160)), "got one that selects nothing"),
+        (np.zeros((120, 160)), "got nothing but black"),
         (np.ones((160, 120)), r"got shape \(160, 120\), expected \(120, 160\)"),
         (np.ones((120, 160, 3)), "got shape"),
         ("ear", "got str"),

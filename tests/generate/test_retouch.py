@@ -118,7 +118,7 @@ def test_a_recipe_draws_the_same_again(mini, portrait, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"mask": np.zeros((96, 96))}, "^mask: got one that selects nothing"),
+        ({"mask": np.zeros((96, 96))}, "^mask: got nothing but black"),
         ({"mask": np.ones((9, 9))}, r"^mask: got shape \(9, 9\)"),
         ({"prompt": " "}, "^prompt: "),
         ({"strength": 0.01}, "leaves none to run"),

@@ -44,20 +44,24 @@ def shots(count: int = 8, **numbers: float) -> list[Image.Image]:
 # --- the judge of the embedded model -------------------------------------------------------------
 
 
+def judged(pictures: list[Image.Image], prompt: str):
+    return fidelity.judge_drawn(fidelity.read_drawn(pictures), [prompt] * len(pictures))
+
+
 def test_what_a_drawn_portrait_was_drawn_with_is_seen():
-    verdict = fidelity.judge_drawn(drawings(8, **LOOK), [ASKED] * 8)
-    shares = [row["prompt_seen"] for row in verdict.rows]
+    rows, _ = judged(drawings(8, **LOOK), ASKED)
+    shares = [row["prompt_seen"] for row in rows]
     assert np.mean(shares) > 0.9
     wanted = {f"{group}: {value}" for group, value in LOOK.items()} | {"style: comic book"}
-    assert set(verdict.rows[0]["seen"]) == wanted
-    assert {row["fidelity_by"] for row in verdict.rows} == {"mini's judge"}
+    assert set(rows[0]["seen"]) == wanted
+    assert {row["fidelity_by"] for row in rows} == {"mini's judge"}
 
 
 def test_what_was_asked_for_and_not_drawn_is_not_seen():
-    verdict = fidelity.judge_drawn(drawings(8, **OTHER), [ASKED] * 8)
-    floor, ceiling = verdict.scales["prompt_seen"]
+    rows, scales = judged(drawings(8, **OTHER), ASKED)
+    floor, ceiling = scales["prompt_seen"]
     assert 0.1 < floor < 0.5 < 0.9 < ceiling
-    seen = [row["seen"] for row in verdict.rows]
+    seen = [row["seen"] for row in rows]
     assert np.mean([each["style: comic book"] for each in seen]) > 0.9
     for group, value in LOOK.items():
         assert np.mean([each[f"{group}: {value}"] for each in seen]) < 0.2
@@ -65,14 +69,14 @@ def test_what_was_asked_for_and_not_drawn_is_not_seen():
 
 def test_what_a_picture_cannot_show_is_no_failure():
     sketch = drawings(1, style="pencil sketch")
-    (row,) = fidelity.judge_drawn(sketch, ["pencil sketch, black hair"]).rows
+    (row,), _ = judged(sketch, "pencil sketch, black hair")
     assert set(row["seen"]) == {"style: pencil sketch"}
 
 
 def test_words_that_nobody_knows_are_refused_and_the_identifier_is_not():
     with pytest.raises(pl.UsageError, match="in which mini's judge knows no word"):
-        fidelity.judge_drawn(drawings(1), ["zebra"])
-    (row,) = fidelity.judge_drawn(drawings(1, **LOOK), ["portrait of jrdnpl man"]).rows
+        judged(drawings(1), "zebra")
+    (row,), _ = judged(drawings(1, **LOOK), "portrait of jrdnpl man")
     assert set(row["seen"]) == {"who: man"}
 
 
@@ -143,17 +147,16 @@ def test_clips_cosines_are_those_of_the_whole_network(tiny_clip):
             pixel_values=torch.from_numpy(values).permute(0, 3, 1, 2).float(), **tokens
         )
     cosines = (whole.image_embeds @ whole.text_embeds.T).numpy()
-    own = (
-        fidelity._embed_pictures(tiny_clip, pictures) @ fidelity._embed_texts(tiny_clip, phrases).T
-    )
+    own = fidelity.embed_pictures(pictures, tiny_clip) @ fidelity._embed_texts(tiny_clip, phrases).T
     assert np.allclose(own, cosines, atol=1e-5)
 
 
 def test_clip_is_asked_for_features_by_two_phrases_each(tiny_clip):
     pictures = drawings(2)
-    rows = fidelity.features_by_clip(pictures, tiny_clip)
+    seen = fidelity.embed_pictures(pictures, tiny_clip)
+    rows = fidelity.features_by_clip(seen, tiny_clip)
     little, lot = fidelity._embed_texts(tiny_clip, fidelity.FEATURES["ear_size"])
-    wanted = fidelity._embed_pictures(tiny_clip, pictures) @ (lot - little)
+    wanted = seen @ (lot - little)
     assert [row["ear_size"] for row in rows] == pytest.approx(wanted.tolist(), abs=1e-4)
     assert {*rows[0]} == {*fidelity.FEATURES, "features_by"}
     assert rows[0]["features_by"] == "tiny clip"
@@ -161,12 +164,12 @@ def test_clip_is_asked_for_features_by_two_phrases_each(tiny_clip):
 
 def test_clip_is_asked_phrase_by_phrase_beside_unrelated_ones(tiny_clip):
     prompt = "portrait of a man,  curly hair, in jungle,"
-    verdict = fidelity.judge_by_clip(drawings(2), [prompt] * 2, tiny_clip)
-    row = verdict.rows[0]
+    seen = fidelity.embed_pictures(drawings(2), tiny_clip)
+    (row, _), scales = fidelity.judge_by_clip(seen, [prompt] * 2, tiny_clip)
     assert list(row["seen"]) == ["portrait of a man", "curly hair", "in jungle"]
     assert row["prompt_seen"] == np.mean(list(row["seen"].values()))
     assert -1 <= row["prompt_cosine"] <= 1 and row["fidelity_by"] == "tiny clip"
-    assert verdict.scales["prompt_seen"] == (pytest.approx(0.1), None)
+    assert scales["prompt_seen"] == (pytest.approx(0.1), None)
     unrelated = fidelity.unrelated_phrases(prompt)
     assert "in a forest" not in unrelated and "bald" in unrelated and len(unrelated) > 20
 

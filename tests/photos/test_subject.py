@@ -52,12 +52,6 @@ def test_what_comes_with_the_library_is_what_the_world_draws(sets):
     assert photos.source == sets[0].source
 
 
-def test_another_person_is_refused_in_one_line():
-    for function in (pl.subject_photos, subject_portrait):
-        with pytest.raises(pl.UsageError, match="seed: got 7, expected 20260131"):
-            function(seed=7)
-
-
 def test_the_same_seed_draws_the_same_pixels_and_another_somebody_else():
     first, again = (next(iter(draw_shots())) for _ in range(2))
     assert first[1].tobytes() == again[1].tobytes()

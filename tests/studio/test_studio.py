@@ -143,7 +143,7 @@ def test_an_upload_that_is_no_picture_is_told_in_one_line_and_changes_nothing():
     made = []
     box = explore(redraw, PRESET, Image.new("RGB", (8, 8), "red"), "a man", made=made)
     upload(box, b"no picture <b>")
-    assert said(box).startswith("<b>me.png: text by its content") and "\n" not in said(box)
+    assert said(box).startswith("<b>me.png: no picture by its content") and "\n" not in said(box)
     press(box)
     assert made[0].image.getpixel((0, 0)) == (255, 0, 0)
     assert said(box).startswith("seed 0")

@@ -19,7 +19,7 @@ from PIL import Image
 from portraitlib.models.files import fetch_file
 from portraitlib.photos.faces.face import Face, aside
 
-# The people of `by_dlib.photographed_strangers`: none of them exists, CC0-1.0.
+# The people of `find.photographed_strangers`: none of them exists, CC0-1.0.
 STRANGERS = Path(__file__).parent / "strangers.jpg"
 STRANGER_PX = 128  # side of a face on that sheet, read from left to right and top to bottom
 LEAST_SCORE = 0.7
@@ -58,35 +58,18 @@ def _network(file: HubFile) -> Any:
     return cv2.FaceRecognizerSF.create(path, "")
 
 
-def detect(image: Image.Image) -> np.ndarray:
-    """Faces in an RGB picture, (faces, 15), in its pixels: left, top, width, height, the five
-    `MARKS` as x and y, and a score, 0 to 1."""
+def find_by_yunet(image: Image.Image) -> list[Face]:
+    """Faces by OpenCV's YuNet, upright to half turned away."""
     factor = max(1.0, max(image.size) / LONGEST_PX)
     size = (max(1, round(image.width / factor)), max(1, round(image.height / factor)))
     network = _network(YUNET)
     network.setInputSize(size)
     _, rows = network.detect(_bgr(image.resize(size)))
-    faces = np.zeros((0, 15), np.float32) if rows is None else np.array(rows)
-    faces[:, :14] *= factor
-    return faces
-
-
-def embed(pairs: Sequence[tuple[Image.Image, np.ndarray]]) -> np.ndarray:
-    """(pairs, 128) of length 1: each pair is an RGB picture and a row as `detect` gives it."""
-    network = _network(SFACE)
-    points = []
-    for image, row in pairs:
-        cut = network.alignCrop(_bgr(image), np.asarray(row, np.float32)[None])
-        points.append(network.feature(cut)[0])
-    rows = np.array(points, np.float32).reshape(-1, 128)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-
-
-def find_by_yunet(image: Image.Image) -> list[Face]:
-    """Faces by OpenCV's YuNet, upright to half turned away."""
     faces = []
-    for left, top, width, height, *rest in detect(image).tolist():
-        marks = dict(zip(MARKS, zip(rest[0:10:2], rest[1:10:2], strict=True), strict=True))
+    # A row is left, top, width and height, x and y of each of the `MARKS`, and a score.
+    for row in () if rows is None else rows:
+        left, top, width, height, *places = (row[:14] * factor).tolist()
+        marks = dict(zip(MARKS, zip(places[0::2], places[1::2], strict=True), strict=True))
         box = (left, top, left + width, top + height)
         head = (left - 0.2 * width, top - 0.35 * height, left + 1.2 * width, top + 1.1 * height)
         yaw = aside(marks, ["nose"], ["left eye", "right eye"])
@@ -96,21 +79,20 @@ def find_by_yunet(image: Image.Image) -> list[Face]:
 
 def embed_by_sface(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
     """(pairs, 128) of length 1 by OpenCV's SFace, for faces by `find_by_yunet`."""
-    rows = []
+    points = []
     for image, face in pairs:
         left, top, right, bottom = face.box
         marks = [value for name in MARKS for value in face.landmarks[name]]
-        rows.append((image, np.array([left, top, right - left, bottom - top, *marks, 1.0])))
-    return embed(rows)
-
-
-def sface_strangers(pictures: Sequence[Image.Image] = ()) -> np.ndarray:
-    """(24, 128): the people of `photographed_strangers`, the same for everybody."""
-    return _embedded_strangers()
+        row = np.array([[left, top, right - left, bottom - top, *marks, 1.0]], np.float32)
+        network = _network(SFACE)
+        points.append(network.feature(network.alignCrop(_bgr(image), row))[0])
+    rows = np.array(points, np.float32).reshape(-1, 128)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
 @cache
-def _embedded_strangers() -> np.ndarray:
+def sface_strangers() -> np.ndarray:
+    """(24, 128): the people of `find.photographed_strangers`, the same for everybody."""
     with Image.open(STRANGERS) as opened:
         sheet = opened.convert("RGB")
     side = STRANGER_PX
@@ -119,8 +101,9 @@ def _embedded_strangers() -> np.ndarray:
         for top in range(0, sheet.height, side)
         for left in range(0, sheet.width, side)
     ]
-    seen = [(tile, detect(tile)) for tile in tiles]
-    points = embed([(tile, rows[rows[:, 14].argmax()]) for tile, rows in seen if len(rows)])
+    seen = [(tile, find_by_yunet(tile)) for tile in tiles]
+    largest = [(tile, max(found, key=lambda face: face.width)) for tile, found in seen if found]
+    points = embed_by_sface(largest)
     points.flags.writeable = False  # one array for all who ask
     return points
 

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-PHOTOGRAPHS, DRAWN = "photographs", "drawn portraits"
-INSTALL_HINT = 'pip install "portraitlib[photos]"'
-
 
 @dataclass(frozen=True)
 class Face:
