@@ -64,9 +64,6 @@ def measure(
     others = None if reference is None else _read_portraits("reference", reference, LEAST_REFERENCE)
     prompts = _read_prompts(prompt, len(given.pictures))
     wanted = None if edges is None else _read_edges(edges, given.pictures)
-    if tolerance_px is None:
-        tolerance_px = max(1.0, appearance.TOLERANCE * max(given.pictures[0].size))
-    tolerance_px = check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
 
     scales: dict[str, Scale] = {}
@@ -260,13 +257,16 @@ def _likeness_rows(
 def _edge_rows(
     pictures: Sequence[Image.Image],
     wanted: np.ndarray,
-    tolerance_px: float,
+    tolerance_px: float | None,
     scales: dict[str, Scale],
 ) -> list[dict[str, Any]]:
     """Agreement with the edges; the floor is that with the same edges upside down.
 
     Those are as many and as long, and a portrait turned over is elsewhere.
     """
+    if tolerance_px is None:
+        tolerance_px = max(1.0, appearance.TOLERANCE * max(pictures[0].size))
+    tolerance_px = check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF)
     drawn = [appearance.find_edges(picture) for picture in pictures]
     by_chance = [appearance.edge_agreement(edges, wanted[::-1], tolerance_px) for edges in drawn]
     for name in ("edge_f1", "edge_precision", "edge_recall"):

@@ -147,28 +147,15 @@ def load_model(
     if name is None:
         name = _default_name(chosen_device)
     preset = find_preset(str(name), revision)
-    parts = {"text_encoder", "text_encoder_2", "unet", "vae"}
-    if preset.vae_source:
-        parts.remove("vae")
-    local, is_file = Path(preset.source).exists(), Path(preset.source).is_file()
-    weights: dict[str, files.Weights] = {}
-    if is_file:
-        folder = single_file.CONFIGS
-    elif local:
-        folder = Path(preset.source)
-        weights = files.check_folder(folder, parts)
-    else:
-        folder, weights = files.fetch_from_hub(preset.source, preset.revision, parts)
-    if preset.vae_source:
-        _, vae = files.fetch_from_hub(preset.vae_source, preset.vae_revision, ("",))
-        weights["vae"] = vae[""]
+    local = Path(preset.source).exists()
+    folder, weights = _find_files(preset)
     if not preset.size_px or not preset.gpu_memory_gb:
         preset = _fill_from_folder(preset, folder, weights)
     chosen_dtype = pick_dtype(chosen_device, preset.gpu_dtype, dtype)
-    if is_file:
-        pipeline = assemble_single_file(Path(preset.source), chosen_dtype)
-    else:
+    if weights:
         pipeline = assemble(folder, weights, chosen_dtype)
+    else:
+        pipeline = assemble_single_file(Path(preset.source), chosen_dtype)
     if preset.decode_one_by_one:
         pipeline.vae.enable_slicing()
     return Model(
@@ -180,6 +167,26 @@ def load_model(
         dtype=chosen_dtype,
         offloaded=_place(pipeline, chosen_device, preset.gpu_memory_gb),
     )
+
+
+def _find_files(preset: Preset) -> tuple[Path, dict[str, files.Weights]]:
+    """The folder of a preset's configs, and where the weights of its parts are.
+
+    Of a single file, which holds all weights, the second is empty.
+    """
+    source = Path(preset.source)
+    if source.is_file():
+        return single_file.CONFIGS, {}
+    parts = ["text_encoder", "text_encoder_2", "unet"]
+    if not preset.vae_source:
+        parts.append("vae")
+    if source.is_dir():
+        return source, files.check_folder(source, parts)
+    folder, weights = files.fetch_from_hub(preset.source, preset.revision, parts)
+    if preset.vae_source:
+        _, vae = files.fetch_from_hub(preset.vae_source, preset.vae_revision, ("",))
+        weights["vae"] = vae[""]
+    return folder, weights
 
 
 def _default_name(device: torch.device) -> str:
