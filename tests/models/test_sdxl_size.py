@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import sdxl_size
@@ -14,6 +20,7 @@ from portraitlib.cost import WORK
 from portraitlib.models import load, presets, single_file
 
 LATENT = (4, 128, 128)  # of a picture of 1024 px
+MEASURED = Path(__file__).parent.parent.parent / "docs" / "measured.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +39,9 @@ def empty(*shape: int) -> torch.Tensor:
     return torch.empty(*shape, device="meta")
 
 
-def words() -> dict:
-    more = {"text_embeds": empty(1, 1280), "time_ids": empty(1, 6)}
-    return {"encoder_hidden_states": empty(1, 77, 2048), "added_cond_kwargs": more}
+def words(batch: int = 1) -> dict:
+    more = {"text_embeds": empty(batch, 1280), "time_ids": empty(batch, 6)}
+    return {"encoder_hidden_states": empty(batch, 77, 2048), "added_cond_kwargs": more}
 
 
 def teraflops(compute: Callable[[], object]) -> float:
@@ -82,6 +89,89 @@ def test_what_estimates_count_of_drawing_is_what_the_layers_compute(networks):
     assert work.control == pytest.approx(added / step, rel=0.02)
     assert work.fixed == pytest.approx(decoding, rel=0.02)
     assert work.encode == pytest.approx(encoding, rel=0.02)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of tensors that live at the same time, those of `weights` left out."""
+
+    def __init__(self, weights: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.known = {values.untyped_storage()._cdata for values in weights}
+        self.live = self.peak = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor.untyped_storage())
+        self.peak = max(self.peak, self.live)
+        return made
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+
+        def gone() -> None:
+            self.live -= size
+            self.known.discard(key)
+
+        self.known.add(key)
+        self.live += size
+        weakref.finalize(storage, gone)
+
+
+def peak_gb(network: nn.Module, compute: Callable[[], object]) -> float:
+    with LiveBytes([*network.parameters(), *network.buffers()]) as counter:
+        compute()
+    return counter.peak / 1e9
+
+
+def said_gb(row: str) -> float:
+    """What docs/measured.md says of a row, in GB."""
+    (number,) = re.findall(
+        rf"^\| {re.escape(row)} \| ([\d.]+) GB \|", MEASURED.read_text(), re.MULTILINE
+    )
+    return float(number)
+
+
+def attended(query, key, value, *args, **kwargs):
+    """Attention as a GPU computes it, without a table of all pairs."""
+    return query + (key.sum() + value.sum()) * 0 if query.requires_grad else torch.empty_like(query)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_gpu_that_is_said_is_what_the_layers_take(networks, monkeypatch):
+    from peft import LoraConfig
+
+    counts = {part: sum(p.numel() for p in made.parameters()) for part, made in networks.items()}
+    weights_gb = 2 * (sum(counts.values()) - counts["controlnet"]) / 1e9
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attended)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)  # what `empty` makes, as well
+    try:
+        unet = sdxl_size.make_part(single_file.CONFIGS, "unet").requires_grad_(False)
+        vae = sdxl_size.make_part(single_file.CONFIGS, "vae")
+        with torch.no_grad():
+            step = peak_gb(unet, lambda: unet(empty(2, *LATENT), empty(1), **words(2)))
+            decoding = peak_gb(vae, lambda: vae.decode(empty(1, *LATENT)))
+        with torch.device("meta"):
+            unet.add_adapter(LoraConfig(r=16, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        unet.train().enable_gradient_checkpointing()
+        learning = peak_gb(
+            unet, lambda: unet(empty(1, *LATENT), empty(1), **words()).sample.sum().backward()
+        )
+    finally:
+        torch.set_default_dtype(default)
+    learnt = sum(p.numel() for p in unet.parameters() if p.requires_grad)
+    drawing = weights_gb + max(step, decoding)
+    assert said_gb("drawing a picture of 1024 px") == pytest.approx(drawing, rel=0.15)
+    steered = drawing + 2 * counts["controlnet"] / 1e9
+    assert said_gb("the same along edges") == pytest.approx(steered, rel=0.15)
+    optimizer_gb = learnt * (4 + 4 + 8) / 1e9  # weights, gradients and two moments, in float32
+    training = weights_gb + learning + optimizer_gb
+    assert said_gb("a step of DreamBooth") == pytest.approx(training, rel=0.15)
+    assert presets.PRESETS["sdxl"].gpu_memory_gb >= drawing  # with CUDA's own on top
 
 
 @pytest.mark.slow
