@@ -19,7 +19,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
 # What others use for a LoRA of SDXL lies between 1e-4 and 3e-4, rank 4 and 32.
 SDXL_TRAINING: Mapping[str, Any] = MappingProxyType(
-    {"layers": "attention", "rank": 16, "learning_rate": 1e-4, "max_train_steps": 800}
+    {"layers": "attention", "rank": 16, "learning_rate": 1e-4, "max_train_steps": 500}
     | {"train_batch_size": 1, "crop_jitter": 0.0625, "gradient_checkpointing": True}
 )
 # No crops for `mini`: cut out of latents, they are a decibel worse than encoded by themselves, and
