@@ -114,6 +114,20 @@ BREAKAGES = {
         lambda f: change_config(f / "model_index.json", text_encoder_2=[None, None]),
         "has None as text_encoder_2",
     ),
+    "Stable Diffusion 1": (
+        lambda f: change_config(
+            f / "model_index.json", _class_name="StableDiffusionPipeline", tokenizer_2=None
+        ),
+        "of StableDiffusionPipeline, has None as tokenizer_2",
+    ),
+    "SDXL's refiner": (
+        lambda f: change_config(
+            f / "model_index.json",
+            _class_name="StableDiffusionXLImg2ImgPipeline",
+            text_encoder=[None, None],
+        ),
+        "of StableDiffusionXLImg2ImgPipeline, has None as text_encoder",
+    ),
     "code of its own": (
         lambda f: change_config(f / "model_index.json", unet=["my_unet", "MyUNet"]),
         "has MyUNet as unet",
