@@ -64,6 +64,8 @@ def measure(
     others = None if reference is None else _read_portraits("reference", reference, LEAST_REFERENCE)
     prompts = _read_prompts(prompt, len(given.pictures))
     wanted = None if edges is None else _read_edges(edges, given.pictures)
+    if tolerance_px is not None:
+        tolerance_px = check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
 
     scales: dict[str, Scale] = {}
@@ -266,7 +268,6 @@ def _edge_rows(
     """
     if tolerance_px is None:
         tolerance_px = max(1.0, appearance.TOLERANCE * max(pictures[0].size))
-    tolerance_px = check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF)
     drawn = [appearance.find_edges(picture) for picture in pictures]
     by_chance = [appearance.edge_agreement(edges, wanted[::-1], tolerance_px) for edges in drawn]
     for name in ("edge_f1", "edge_precision", "edge_recall"):

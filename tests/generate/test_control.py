@@ -13,9 +13,8 @@ from drawing import pixels
 from steering import HALF, PROMPT, QUICK, assert_same, counting_parts
 
 import portraitlib as pl
-from portraitlib.batch import results
 from portraitlib.generate import denoise
-from portraitlib.portrait import parameters_text
+from portraitlib.portrait import caption, parameters_text
 
 
 def diffusers_pixels(mini, folders, conditions, sampling, controls, image=None, **more):
@@ -223,7 +222,7 @@ def test_the_recipe_has_diffusers_names_and_survives_the_file(steered, shots, ed
     line = f"Weight: 0.8, Threshold A: {low}, Threshold B: {2 * low}, Guidance Start: 0.3"
     assert 'ControlNet 0: "Module: canny, Model: ' in parameters_text(recipe)
     assert line in parameters_text(recipe)
-    assert "control 0.8" in results._caption(recipe)
+    assert "control 0.8" in caption(recipe)
 
 
 @pytest.mark.parametrize("with_image", [False, True])

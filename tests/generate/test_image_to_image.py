@@ -15,13 +15,12 @@ from drawing import counting_calls, pixels
 from PIL import Image
 
 import portraitlib as pl
-from portraitlib.batch import results
 from portraitlib.generate import images
 from portraitlib.models import load
 from portraitlib.photos.crop import crop_head
 from portraitlib.photos.faces.find import find_faces
 from portraitlib.photos.pictures import open_picture, picture_hash, ready_picture
-from portraitlib.portrait import parameters_text
+from portraitlib.portrait import caption, parameters_text
 
 PROMPT = "portrait of a man, comic book style"
 QUICK = pl.Sampling(seed=11, num_inference_steps=5, size_px=64)
@@ -320,7 +319,7 @@ def test_the_recipe_knows_the_picture_by_its_content_alone(mini, photo, tmp_path
     assert "jane" not in json.dumps(recipe) and str(tmp_path) not in json.dumps(recipe)
     assert pl.Portrait.open(portrait.save(tmp_path / "one.png")) == portrait
     assert "Denoising strength: 0.7, Version:" in parameters_text(recipe)
-    assert results._caption(recipe) == "seed 11 · 5 steps · guidance 2 · strength 0.7"
+    assert caption(recipe) == "seed 11 · 5 steps · guidance 2 · strength 0.7"
 
 
 def test_rerunning_with_the_same_picture_gives_the_same_pixels(mini, photo, astronaut):
