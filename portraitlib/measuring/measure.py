@@ -64,8 +64,7 @@ def measure(
     others = None if reference is None else _read_portraits("reference", reference, LEAST_REFERENCE)
     prompts = _read_prompts(prompt, len(given.pictures))
     wanted = None if edges is None else _read_edges(edges, given.pictures)
-    if tolerance_px is not None:
-        tolerance_px = check_number("measure", "tolerance_px", tolerance_px, PIXELS_OFF)
+    tolerance_px = _tolerance(tolerance_px, given.pictures)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
 
     scales: dict[str, Scale] = {}
@@ -84,6 +83,13 @@ def measure(
         points["drift"] = _drift_points(given.pictures, faces, chosen, others, scales)
     rows = tuple(dict(ChainMap(*reversed(parts))) for parts in zip(*columns, strict=True))
     return Measurement(rows, scales, given.varied, tuple(notes), points)
+
+
+def _tolerance(given_px: float | None, pictures: Sequence[Image.Image]) -> float:
+    """How far an edge may lie off, in pixels: as given, or by the size of the pictures."""
+    if given_px is None:
+        return max(1.0, appearance.TOLERANCE * max(pictures[0].size))
+    return check_number("measure", "tolerance_px", given_px, PIXELS_OFF)
 
 
 def _word_rows(
@@ -259,15 +265,13 @@ def _likeness_rows(
 def _edge_rows(
     pictures: Sequence[Image.Image],
     wanted: np.ndarray,
-    tolerance_px: float | None,
+    tolerance_px: float,
     scales: dict[str, Scale],
 ) -> list[dict[str, Any]]:
     """Agreement with the edges; the floor is that with the same edges upside down.
 
     Those are as many and as long, and a portrait turned over is elsewhere.
     """
-    if tolerance_px is None:
-        tolerance_px = max(1.0, appearance.TOLERANCE * max(pictures[0].size))
     drawn = [appearance.find_edges(picture) for picture in pictures]
     by_chance = [appearance.edge_agreement(edges, wanted[::-1], tolerance_px) for edges in drawn]
     for name in ("edge_f1", "edge_precision", "edge_recall"):
