@@ -192,11 +192,14 @@ def load_float16(home: Path, size_px: int, rows: list[Row], name: str) -> None:
 def load_single_file(home: Path, size_px: int, rows: list[Row], name: str) -> None:
     """The same from a single file."""
     from portraitlib.models import parts
+    from portraitlib.models.load import load_model
 
     import_all()
     single_file.CONFIGS = home / "model"  # for its sizes, where they are not SDXL's
     with measured(rows, "load the single file in float16"):
         parts.assemble_single_file(home / "model.safetensors", torch.float16)
+    with measured(rows, "load_model of the single file"):
+        load_model(home / "model.safetensors")
 
 
 def draw(home: Path, size_px: int, rows: list[Row], name: str) -> None:
@@ -280,9 +283,16 @@ def apart(home: Path, size_px: int, run: str, name: str = "whole") -> list[str]:
 
 
 def rows_of(command: list[str]) -> list[Row]:
-    """The rows that a run tells, one JSON each; raises CalledProcessError if it fails."""
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    """The rows that a run tells, one JSON each, shown as they come; raises if it fails."""
+    rows = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith("{"):
+                rows.append(json.loads(line))
+                print(line, end="", file=sys.stderr, flush=True)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return rows
 
 
 def killed_and_gone_on(home: Path, size_px: int) -> list[Row]:
