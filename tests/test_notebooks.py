@@ -149,8 +149,6 @@ def test_outputs_hold_nothing_of_one_machine_or_moment(name):
     assert not found
 
 
-# Modules moved, so import lines did; the outputs are made anew once the house stands.
-@pytest.mark.xfail(strict=True, reason="to be executed again: make notebooks")
 @each_notebook
 def test_outputs_belong_to_the_code_beside_them(name):
     stamp = read(name).metadata.get(refresh.STAMP, {})
@@ -176,6 +174,16 @@ def test_outputs_are_those_of_the_embedded_model(name):
 def test_the_demo_knows_the_notebook_and_its_parameters(name):
     parameters = {**DEMO[name], "output_dir": "results"}
     notebook.check_parameters(FOLDER / f"{name}.ipynb", parameters)
+
+
+def test_what_fits_into_a_free_session_is_said_in_parameters_that_are_there():
+    text = (FOLDER.parent / "docs" / "colab.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\d_\w+) \| [^|]+ \|([^|]*)\|$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == [name for name in NOTEBOOKS if name != "09_studio"]
+    for name, values in rows:
+        told = dict(re.findall(r"`(\w+) = ([^`]+)`", values))
+        given = {key: ast.literal_eval(value) for key, value in told.items()}
+        notebook.check_parameters(FOLDER / f"{name}.ipynb", given)
 
 
 @pytest.mark.slow
