@@ -4,8 +4,9 @@
 
 A folder and a single file of 7 GB each, and a ControlNet of 2.5 GB, are made once. Each run is a
 process of its own, so that what it takes of main memory is its own as well. On two cores all of it
-takes half an hour and 23 GB of main memory, in float32; the pictures show nothing. `--small` has
-SDXL's layers in their number and order with a few channels of each, and takes a minute.
+takes half an hour and 23 GB of main memory, in float32 at 512 px; the pictures show nothing.
+`--small` has SDXL's layers in their number and order with a few channels of each, and takes a
+minute.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text_encoder_2": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3}
     | {"num_attention_heads": 2, "projection_dim": 32},
 }
+LARGE: dict[str, dict[str, Any]] = {"unet": {"sample_size": 64}}  # its own size is 512 px
 FILES = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
@@ -64,7 +66,7 @@ def write_configs(folder: Path, small: bool) -> None:
     """The configs of SDXL, or of its small likeness, as a diffusers folder has them."""
     shutil.copytree(single_file.CONFIGS, folder, dirs_exist_ok=True)
     shutil.copytree(folder / "tokenizer", folder / "tokenizer_2", dirs_exist_ok=True)
-    for part, changes in SMALL.items() if small else ():
+    for part, changes in (SMALL if small else LARGE).items():
         path = folder / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
