@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -53,7 +53,8 @@ RELATIVES = {
     "lora_mid": "a LoRA in three matrices (CP decomposition)",
     "oft_": "OFT",
     "on_input": "IA3",
-    ".diff": "whole differences",
+    ".diff.": "whole differences",
+    ".diff_b.": "whole differences",
 }
 
 
@@ -97,10 +98,13 @@ def _content(tensor: torch.Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: Path, mark: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of a safetensors file as float32, and its metadata.
 
-    Raises UsageError in one line for a file that is missing, a pickle, or no whole safetensors.
+    mark: the entry of the metadata that our own files have; others are told by their tensors'
+        names before any is read: a whole model has 7 GB.
+    Raises UsageError in one line for a file that is missing, a pickle, no whole safetensors, or
+    no LoRA.
     """
     if path.suffix.lower() in PICKLE_ENDINGS:
         raise UsageError(
@@ -112,7 +116,11 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise UsageError(f"{path}: {what}, expected a LoRA as .safetensors")
     with _opened(path) as file:
         metadata = dict(file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        names = list(file.keys())
+        strange = next((name for name in names if _read_key(name) is None), None)
+        if mark not in metadata and strange is not None:
+            raise UsageError(_why_not_read(path, strange, names))
+        tensors = {name: file.get_tensor(name) for name in names}
     tensors = {name: values.float() for name, values in tensors.items()}
     broken = [name for name, values in tensors.items() if not values.isfinite().all()]
     if broken:
@@ -204,13 +212,13 @@ def canonical(name: str) -> str:
     return name
 
 
-def _why_not_read(path: Path, key: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    relative = next((RELATIVES[sign] for sign in RELATIVES if sign in key), None)
+def _why_not_read(path: Path, key: str, names: Collection[str]) -> str:
+    relative = next((RELATIVES[sign] for sign in RELATIVES if sign in f"{key}."), None)
     if relative:
         return f"{path}: {key} is of {relative}, which is not supported; expected a plain LoRA"
-    if not any(map(_read_key, tensors)):
+    if not any(map(_read_key, names)):
         return (
-            f"{path}: no LoRA keys in it, but {len(tensors)} others such as {key}; expected a LoRA "
+            f"{path}: no LoRA keys in it, but {len(names)} others such as {key}; expected a LoRA "
             "as diffusers or kohya write it; a whole model is loaded by load_model"
         )
     return f"{path}: {key} is no key of a LoRA for SDXL; expected keys like unet.*.lora_A.weight"

@@ -144,7 +144,7 @@ class Adapter:
         keys, of a relative of LoRA such as LoKr, or whose ranks do not match inside.
         """
         source = Path(path).expanduser()
-        tensors, metadata = read_tensors(source)
+        tensors, metadata = read_tensors(source, mark=OWN + "format")
         if OWN + "format" not in metadata:
             matrices = find_matrices(source, tensors, metadata)
             names = map(metadata.get, ("modelspec.trigger_phrase", "ss_output_name"))

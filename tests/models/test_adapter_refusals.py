@@ -94,6 +94,20 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(reason, tmp_path):
     assert "\n" not in str(refusal.value) and str(path) in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("model.diffusion_model.out.2.weight", "no LoRA keys.*load_model"),
+        ("lora_unet_out_2.hada_w1_a", "LoHa.*not supported"),
+        ("lora_unet_out_2.lokr_w1", "LoKr.*not supported"),
+    ],
+)
+def test_others_files_are_told_by_names_before_a_value_is_read(key, message, tmp_path):
+    values = {key: torch.full((4, 4), torch.nan)}  # which would be told if it were read
+    with pytest.raises(pl.UsageError, match=message):
+        pl.Adapter.open(_with(tmp_path / "other.safetensors", values))
+
+
 def test_what_does_not_fit_the_model_is_refused_by_name(mini):
     other = {KEY.format("A"): torch.ones(2, 1280), KEY.format("B"): torch.ones(1280, 2)}
     wide = pl.Adapter("lora", other, 2, 2.0, base="sdxl", identifier="jrdnpl")
