@@ -11,25 +11,13 @@ from collections.abc import Mapping
 
 import torch
 
+from portraitlib.models.kohya_keys import PLACES, RESNET
+
 Tensors = dict[str, torch.Tensor]
 
-UNET_OUTSIDE = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-UNET_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
+# Inside a residual layer, and beside the blocks: what holds no matrix, so that no LoRA has it.
+NORMS = {"norm1": "in_layers_0", "norm2": "out_layers_0"}
+NORM_OUT = {"conv_norm_out": "out_0"}
 VAE_ATTENTION = {
     "group_norm": "norm",
     "to_q": "q",
@@ -49,29 +37,17 @@ OPENCLIP = {
 def unet_name(name: str) -> str:
     """A tensor of the UNet, such as "mid_block.resnets.0.conv1.weight", as single files have it."""
     module, _, kind = name.rpartition(".")
-    if module in UNET_OUTSIDE:
-        return f"{UNET_OUTSIDE[module]}.{kind}"
-    side, *places = name.split(".")
-    if side == "mid_block":
-        inner, layer, *rest = places
-        number = 1 if inner == "attentions" else 2 * int(layer)
-        return f"middle_block.{number}.{_inside(inner, '.'.join(rest))}"
-    block, inner, layer, *rest = places
-    down = side == "down_blocks"
-    number = 3 * int(block) + int(layer) + down
-    home = f"{'input' if down else 'output'}_blocks.{number}"
-    if inner == "downsamplers":
-        return f"input_blocks.{3 * int(block) + 3}.0.op.{kind}"
-    if inner == "upsamplers":
-        return f"output_blocks.{3 * int(block) + 2}.2.conv.{kind}"
-    return f"{home}.{int(inner == 'attentions')}.{_inside(inner, '.'.join(rest))}"
+    places = PLACES | NORM_OUT
+    place = next(place for place in places if f"{module}.".startswith(f"{place}."))
+    inside = module.removeprefix(place).removeprefix(".")
+    inner = (RESNET | NORMS).get(inside)
+    words = [_dotted(places[place]), _dotted(inner) if inner else inside, kind]
+    return ".".join(filter(None, words))
 
 
-def _inside(inner: str, rest: str) -> str:
-    if inner == "attentions":
-        return rest
-    module, _, kind = rest.rpartition(".")
-    return f"{UNET_RESNET[module]}.{kind}"
+def _dotted(name: str) -> str:
+    """Kohya's "input_blocks_3_0_op" as sgm has it, "input_blocks.3.0.op"."""
+    return re.sub(r"_(?=\d)|(?<=\d)_", ".", name)
 
 
 def vae_name(name: str) -> str:

@@ -7,14 +7,13 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 
-from portraitlib.models.files import PICKLE_ENDINGS
+from portraitlib.models.files import PICKLE_ENDINGS, open_safetensors
 from portraitlib.models.kohya_keys import from_kohya
 from portraitlib.portrait import whole_file
 from portraitlib.settings import UsageError, check_record
@@ -114,7 +113,7 @@ def read_tensors(path: Path, mark: str) -> tuple[dict[str, torch.Tensor], dict[s
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise UsageError(f"{path}: {what}, expected a LoRA as .safetensors")
-    with _opened(path) as file:
+    with open_safetensors(path, "pt") as file:
         metadata = dict(file.metadata() or {})
         names = list(file.keys())
         strange = next((name for name in names if _read_key(name) is None), None)
@@ -239,22 +238,8 @@ def _check_pair(path: Path, module: str, roles: Mapping[str, torch.Tensor]) -> N
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file, its tensors unread; raises UsageError as above."""
-    with _opened(path) as file:
+    with open_safetensors(path) as file:
         return dict(file.metadata() or {})
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file; what is wrong with it in one line."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as problem:
-        raise UsageError(
-            f"{path}: not a whole safetensors file ({problem}); get it again from where it came"
-        ) from problem
 
 
 def json_entry(

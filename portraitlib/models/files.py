@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -180,14 +181,21 @@ def check_folder(folder: Path, parts: Iterable[str]) -> dict[str, Weights]:
 
 def check_safetensors(path: Path) -> dict[str, list[int]]:
     """The shapes of the tensors in a safetensors file; raises UsageError if it is none, or cut."""
+    with open_safetensors(path) as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def open_safetensors(path: Path, framework: str = "numpy") -> Iterator[Any]:
+    """A safetensors file, as `safe_open` gives it; what is wrong with it in one line."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        with safe_open(path, framework=framework) as file:
+            yield file
     except (SafetensorError, OSError) as problem:
         raise UsageError(
-            f"{path}: not a whole safetensors file ({problem}); download it again"
+            f"{path}: not a whole safetensors file ({problem}); get it again from where it came"
         ) from problem
 
 
