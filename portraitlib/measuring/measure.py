@@ -5,8 +5,7 @@ Every figure that can be compared with something is: its floor and ceiling stand
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +79,13 @@ def measure(
     points = {"diversity": _diversity_points(given.pictures, faces, chosen, scales)}
     if others:
         points["drift"] = _drift_points(given.pictures, faces, chosen, others, scales)
-    rows = tuple(dict(ChainMap(*reversed(parts))) for parts in zip(*columns, strict=True))
+    rows = tuple(_joined(parts) for parts in zip(*columns, strict=True))
     return Measurement(rows, scales, given.varied, tuple(notes), points)
+
+
+def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row of what was measured of a portrait in turn."""
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _tolerance(given_px: float | None, pictures: Sequence[Image.Image]) -> float:
