@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
     from portraitlib.models.load import Model, load_model
     from portraitlib.models.presets import PRESETS, Preset
     from portraitlib.photos.contact_sheet import show_photos
-    from portraitlib.photos.photo_set import Photo, PhotoSet, picture_set
+    from portraitlib.photos.photo_set import Likeness, Photo, PhotoSet, picture_set
     from portraitlib.photos.read import read_photos
     from portraitlib.photos.subject import subject_photos, subject_portrait
     from portraitlib.portrait import Portrait

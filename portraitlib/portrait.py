@@ -74,6 +74,17 @@ class ConditionEntry(TypedDict):
     settings: dict[str, Any]
 
 
+class PersonEntry(TypedDict):
+    """What a recipe says of a person's photos: by their content, and how hard they held."""
+
+    photos: list[str]
+    scale: float
+    start: float
+    end: float
+    weights: str
+    revision: str
+
+
 class Recipe(TypedDict, total=False):
     """What may stand in a recipe, by any function; others may add entries of their own."""
 
@@ -102,6 +113,7 @@ class Recipe(TypedDict, total=False):
     feather: float
     image: str
     mask: str
+    person: PersonEntry
     # One condition, or several in lists of one length.
     condition: ConditionEntry | list[ConditionEntry]
     controlnet: str | list[str]

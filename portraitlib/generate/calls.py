@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from portraitlib.photos.photo_set import Likeness
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Control, Sampling, UsageError, nearest, shown
 
@@ -97,9 +98,10 @@ def setting_names(arguments: Mapping[str, Any]) -> dict[str, str]:
     names = {name: name for name in arguments if name not in CALLBACKS}
     for owner in others:
         # A photo, a condition and a set of photos are records too, yet each is one whole.
-        whole = hasattr(arguments[owner], "image") or hasattr(arguments[owner], "photos")
-        if is_dataclass(arguments[owner]) and not whole:
-            for field in fields(arguments[owner]):
+        value = arguments[owner]
+        whole = hasattr(value, "image") or hasattr(value, "photos")
+        if is_dataclass(value) and (not whole or isinstance(value, Likeness)):
+            for field in fields(value):
                 names.setdefault(field.name, owner)
     return names
 

@@ -30,6 +30,7 @@ from portraitlib.generate.images import (
     DEFAULT_SAMPLING,
     OnStep,
     Order,
+    Person,
     most_images,
     one_line_when_memory_is_short,
     starting_noise,
@@ -42,6 +43,7 @@ from portraitlib.generate.latents import (
     decode_latents,
     encode_picture,
 )
+from portraitlib.generate.person import speaking
 from portraitlib.models.load import Model, sibling_pipeline
 from portraitlib.photos.pictures import Picture
 from portraitlib.portrait import Portrait
@@ -62,6 +64,7 @@ def control_to_image(
     *,
     image: Picture | None = None,
     strength: float = 1.0,
+    person: Person = None,
     controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
@@ -74,6 +77,7 @@ def control_to_image(
     control: how hard it holds and in which steps; a list gives each condition its own.
     image, strength: as for image_to_image, to start from a picture; without one, from noise alone.
         start and end of `control` are then shares of the steps that are run.
+    person: as for text_to_image.
     controlnet: the folder or hub id of the control model; None takes the one of the model's preset,
         which reads canny edges; a list gives each condition its own.
     Image i gets the noise of seed + i, as it would alone. on_step, on_preview: as for
@@ -86,7 +90,9 @@ def control_to_image(
     missing or of another family.
     ControlNet: https://arxiv.org/abs/2302.05543.
     """
-    run = _prepare(model, condition, prompt, sampling, [control], image, strength, controlnet)
+    run = _prepare(
+        model, condition, prompt, sampling, [control], image, strength, person, controlnet
+    )
     return dict(_draw(run, on_step, on_preview))[0]
 
 
@@ -99,6 +105,7 @@ def control_to_image_variants(
     *,
     image: Picture | None = None,
     strength: float = 1.0,
+    person: Person = None,
     controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
     on_step: OnStep | None = None,
 ) -> list[list[Portrait]]:
@@ -110,7 +117,9 @@ def control_to_image_variants(
     have in common what the control model says in the first of their steps. The seconds in a recipe
     are those since the variant before was finished.
     """
-    run = _prepare(model, condition, prompt, sampling, controls, image, strength, controlnet)
+    run = _prepare(
+        model, condition, prompt, sampling, controls, image, strength, person, controlnet
+    )
     return [portraits for _, portraits in sorted(_draw(run, on_step), key=itemgetter(0))]
 
 
@@ -123,13 +132,14 @@ def variants_as_they_come(
     *,
     image: Picture | None = None,
     strength: float = 1.0,
+    person: Person = None,
     controlnet: AnyControlNet | Sequence[AnyControlNet] = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
 ) -> Iterator[tuple[int, list[Portrait]]]:
     """What control_to_image_variants draws: the number of a control in the list and its portraits,
     each as soon as it is finished. Everything is checked before the first."""
-    run = _prepare(model, condition, prompt, sampling, control, image, strength, controlnet)
+    run = _prepare(model, condition, prompt, sampling, control, image, strength, person, controlnet)
     return _draw(run, on_step, on_preview)
 
 
@@ -157,6 +167,7 @@ def _prepare(
     controls: Sequence[Control | Sequence[Control]],
     image: Picture | None,
     strength: float,
+    person: Person,
     controlnet: AnyControlNet | Sequence[AnyControlNet],
 ) -> _Run:
     """Check everything before anything is computed; warn the caller's caller of what was done."""
@@ -165,7 +176,9 @@ def _prepare(
             f"control_to_image.strength: got {strength!r} without an image to start from; "
             "try image=photo, or leave strength out"
         )
-    order = take_order(model, prompt, sampling, strength, "control_to_image", stacklevel=4)
+    order = take_order(
+        model, prompt, sampling, strength, "control_to_image", stacklevel=4, person=person
+    )
     if image is not None:
         order = order.start_from(image, stacklevel=4)
     conditions, notes = fit_conditions(condition, order.size_px)
@@ -275,7 +288,8 @@ def _draw(
                 previewer.scheduler = now.scheduler
                 previewer.saw(now.latents, step, total)
 
-        with on_the_device(model, run.controlnets):
+        listening = speaking(model, run.order.speech)
+        with on_the_device(model, run.controlnets), listening:
             # Variants that never differed come together and are one picture.
             for variants, end in denoise_all(_drawing(run), state, timesteps, plans, report):
                 pixels = decode_latents(model, end.latents)
@@ -325,7 +339,10 @@ def _drawing(run: _Run) -> Drawing:
         (controlnet, embed_condition(model, controlnet, condition.image))
         for controlnet, condition in zip(run.controlnets, run.conditions, strict=True)
     ]
-    return Drawing(model, settings.guidance_scale, embeds, added, steered)
+    speech = run.order.speech
+    photos = speech and [speech.embeds.repeat_interleave(settings.num_images, 0)]
+    heard = {"image_embeds": photos} if photos else {}
+    return Drawing(model, settings.guidance_scale, embeds, added, steered, speech, heard)
 
 
 def _entries(run: _Run, variant: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from portraitlib.generate.controlnets import ControlNet
+from portraitlib.generate.person import Speaking
 from portraitlib.models.load import Model
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import once
@@ -34,6 +35,7 @@ class Drawing:
     guidance_scale: above 1 every batch is twice as long, without and with the prompt.
     embeds, added: what the text encoders said, (batch, tokens, width) and the UNet's other words.
     steered: the control models, each with its embedded condition, (1, width, height/8, width/8).
+    speech, heard: what a person's photos say, and the same as the UNet takes it.
     """
 
     model: Model
@@ -41,11 +43,15 @@ class Drawing:
     embeds: torch.Tensor
     added: dict[str, torch.Tensor]
     steered: list[tuple[ControlNet, torch.Tensor]]
+    speech: Speaking | None = None
+    heard: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class State:
     """A drawing between two steps: latents (images, 4, height/8, width/8) and all that remembers.
+
+    step: how many were run.
 
     The scheduler knows its place in the steps, the generators what noise comes next.
     shared: where several runs go on from here, what the control models say of these latents: runs
@@ -56,11 +62,13 @@ class State:
     scheduler: Any
     generators: list[torch.Generator]
     shared: dict[tuple[int, bool], list[torch.Tensor]] | None = None
+    step: int = 0
 
     def copy(self) -> State:
         """Another one, which goes on alone."""
         generators = [generator.clone_state() for generator in self.generators]
-        return State(self.latents, copy.deepcopy(self.scheduler), generators, self.shared)
+        scheduler = copy.deepcopy(self.scheduler)
+        return State(self.latents, scheduler, generators, self.shared, self.step)
 
 
 @torch.no_grad()
@@ -86,11 +94,13 @@ def denoise(
     for timestep, acts in zip(timesteps, plan, strict=True):
         noisy = torch.cat([state.latents] * 2) if guided else state.latents
         noisy = scheduler.scale_model_input(noisy, timestep)
+        if drawing.speech is not None:
+            drawing.speech.at_step(state.step)
         predicted = unet(
             noisy,
             timestep,
             encoder_hidden_states=drawing.embeds,
-            added_cond_kwargs=drawing.added,
+            added_cond_kwargs=drawing.added | drawing.heard,
             **_residuals(drawing, noisy, timestep, acts, state.shared),
             return_dict=False,
         )[0]
@@ -101,6 +111,7 @@ def denoise(
             predicted, timestep, state.latents, **more, return_dict=False
         )[0]
         state.shared = None
+        state.step += 1
         report(state)
     return state
 

@@ -19,8 +19,10 @@ from PIL import Image
 from portraitlib.device import device_name, is_out_of_memory, seeded_generators, seeded_noise
 from portraitlib.generate.calls import TOGETHER, Together
 from portraitlib.generate.latents import OnPreview, Previewer, add_noise, encode_picture
+from portraitlib.generate.person import Speaking, speak_for, speaking
 from portraitlib.generate.prompts import EncodedPrompt, encode_prompt, warn_of_dropped_words
 from portraitlib.models.load import Model, sibling_pipeline
+from portraitlib.photos.photo_set import Likeness, PhotoSet
 from portraitlib.photos.pictures import Picture, picture_hash, ready_picture_once
 from portraitlib.places import installed_version
 from portraitlib.portrait import Portrait
@@ -29,6 +31,8 @@ from portraitlib.settings import RANGES, Sampling, UsageError, check_number, is_
 BATCH_IMAGES = 16
 BATCH_PX = 2 * 1024**2  # two pictures of SDXL's size
 OnStep = Callable[[int, int], None]
+
+Person = PhotoSet | Likeness | None
 
 DEFAULT_SAMPLING = Sampling()
 LIBRARIES = ("portraitlib", "torch", "diffusers", "transformers", "numpy", "pillow")
@@ -39,6 +43,7 @@ def text_to_image(
     prompt: str,
     sampling: Sampling = DEFAULT_SAMPLING,
     *,
+    person: Person = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
 ) -> list[Portrait]:
@@ -46,6 +51,8 @@ def text_to_image(
 
     Image i is drawn from the noise of seed + i, as it would be alone: a batch and single pictures
     agree up to rounding, which moves less than one channel value in 1,000 by one of 255 levels.
+    person: photos of one person, who is to be drawn without a training, or a `Likeness` of them,
+        which says how hard they hold; the words say the rest.
     on_step: called after each denoising step with (step, total), step from 1 to total.
     on_preview: called then with a Preview, whose `pictures()` shows what is forming; whether it is
         asked to or not, the portraits have the same pixels.
@@ -54,7 +61,7 @@ def text_to_image(
     Raises UsageError for an empty prompt, a size that does not fit the model, or too little memory.
     Latent diffusion: https://arxiv.org/abs/2112.10752, SDXL: https://arxiv.org/abs/2307.01952.
     """
-    order = take_order(model, prompt, sampling)
+    order = take_order(model, prompt, sampling, person=person)
     noise, generators = starting_noise(order)
     pixels, seconds = _run(
         order, model.pipeline, noise, generators, on_step, on_preview,
@@ -70,6 +77,7 @@ def image_to_image(
     sampling: Sampling = DEFAULT_SAMPLING,
     *,
     strength: float = 0.6,
+    person: Person = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
 ) -> list[Portrait]:
@@ -81,14 +89,15 @@ def image_to_image(
         share of the way, and the last int(num_inference_steps * strength) steps are run. Near 0 it
         stays; at 1 what is left of it in the noise is 1/4096 with the embedded model, where that
         draws what text_to_image draws, and a twelfth with SDXL.
-    Image i gets the noise of seed + i, as it would alone. on_step, on_preview: as for
+    Image i gets the noise of seed + i, as it would alone. person, on_step, on_preview: as for
     text_to_image.
 
     Warns of words that fall away, of a picture that had to be enlarged or shows no face.
     Raises UsageError for what cannot be drawn, a picture that cannot be read, or no step to run.
     SDEdit: https://arxiv.org/abs/2108.01073.
     """
-    order = take_order(model, prompt, sampling, strength, "image_to_image").start_from(image)
+    order = take_order(model, prompt, sampling, strength, "image_to_image", person=person)
+    order = order.start_from(image)
     pixels, seconds = redraw(order, on_step, on_preview)
     return order.portraits(pixels, seconds, {"function": "image_to_image"})
 
@@ -145,6 +154,8 @@ def _run(
 
     def report(_: Any, index: int, timestep: Any, tensors: dict) -> dict:
         step, total = index + 1, pipeline.num_timesteps
+        if order.speech is not None:
+            order.speech.at_step(step)
         if change is not None:
             timesteps = pipeline.scheduler.timesteps
             left = timesteps[len(timesteps) - (total - step) :]
@@ -158,9 +169,10 @@ def _run(
         return tensors
 
     started_s = time.perf_counter()
-    with one_line_when_memory_is_short(settings):
+    with one_line_when_memory_is_short(settings), speaking(model, order.speech) as heard:
         pixels = pipeline(
             **order.encoded.tensors,
+            **heard,
             num_images_per_prompt=settings.num_images,
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
@@ -183,6 +195,7 @@ class Order:
 
     picture: what it starts from, at the size that is drawn; None for noise alone.
     strength: how much of that is drawn anew; 1 for noise alone.
+    speech: what a person's photos say in it; None where there are none.
     """
 
     model: Model
@@ -191,6 +204,7 @@ class Order:
     encoded: EncodedPrompt
     picture: Image.Image | None = None
     strength: float = 1.0
+    speech: Speaking | None = None
 
     @property
     def size_px(self) -> int:
@@ -249,6 +263,8 @@ class Order:
         }
         if self.picture is not None:
             recipe |= {"strength": self.strength, "image": picture_hash(self.picture)}
+        if self.speech is not None:
+            recipe["person"] = self.speech.entry
         return recipe | dict(more or {})
 
 
@@ -259,6 +275,7 @@ def take_order(
     strength: float = 1.0,
     function: str = "text_to_image",
     stacklevel: int = 3,
+    person: Person = None,
 ) -> Order:
     """Check what is to be drawn; raises UsageError, and warns of words that fall away.
 
@@ -269,7 +286,9 @@ def take_order(
     strength = check_strength(strength, settings, function)
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded, stacklevel=stacklevel + 1)
-    return Order(model, prompt, settings, encoded, strength=strength)
+    order = Order(model, prompt, settings, encoded, strength=strength)
+    guided = settings.guidance_scale is None or settings.guidance_scale > 1
+    return replace(order, speech=speak_for(model, person, guided, order.steps))
 
 
 def most_images(arguments: Mapping[str, Any]) -> int:

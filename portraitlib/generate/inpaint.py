@@ -14,6 +14,7 @@ from portraitlib.generate.calls import TOGETHER, Together
 from portraitlib.generate.images import (
     DEFAULT_SAMPLING,
     OnStep,
+    Person,
     most_images,
     redraw,
     take_order,
@@ -37,6 +38,7 @@ def inpaint(
     *,
     strength: float = 0.9,
     feather: float = FEATHER.example,
+    person: Person = None,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
 ) -> list[Portrait]:
@@ -49,7 +51,7 @@ def inpaint(
     strength: 0.001 to 1, how much of the region is drawn anew: near 0 it stays, at 1 nothing of it
         is left.  feather: how far inside its border the region fades in, as a share of the side of
         the square that is drawn; 0 is a hard border.
-    on_step, on_preview: as for text_to_image; image i gets the noise of seed + i here too.
+    person, on_step, on_preview: as for text_to_image; image i gets the noise of seed + i here too.
 
     Drawn is the largest square of the picture about the region, at the model's size: what lies
     around the region is put back under the noise of each step, so that the region comes to fit it
@@ -57,7 +59,7 @@ def inpaint(
     those of the picture. Raises UsageError for what cannot be drawn, a mask that does not fit, or
     no step to run.
     """
-    order = take_order(model, prompt, sampling, strength, "inpaint")
+    order = take_order(model, prompt, sampling, strength, "inpaint", person=person)
     feather = check_number("inpaint", "feather", feather, FEATHER)
     picture = open_picture(image)
     region = read_mask(mask, picture.size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -15,6 +15,7 @@ from portraitlib.generate.images import image_to_image, text_to_image
 from portraitlib.generate.inpaint import inpaint
 from portraitlib.generate.regions import read_mask
 from portraitlib.models.load import Model, load_model
+from portraitlib.photos.photo_set import Likeness, PhotoSet
 from portraitlib.photos.pictures import Picture, open_picture, picture_hash, ready_picture
 from portraitlib.portrait import Portrait, Recipe
 from portraitlib.settings import Control, Sampling, UsageError, check_record
@@ -39,14 +40,15 @@ def rerun(
     image: Picture | None = None,
     condition: AnyCondition | Sequence[AnyCondition] | None = None,
     mask: Any = None,
+    person: PhotoSet | Likeness | None = None,
 ) -> Portrait:
     """Draw a portrait again: the same pixels on the same machine with the same libraries.
 
     A portrait that was drawn in a batch is drawn in the whole batch again, because the last bits
     of its numbers depend on it.
     model: a loaded model to use; None loads the one that the recipe names.
-    image, condition, mask: the picture that the drawing started from, what steered it, and which
-        region of it was drawn; a recipe knows them by their content only.
+    image, condition, mask, person: the picture that the drawing started from, what steered it,
+        which region of it was drawn, and whose photos; a recipe knows them by their content only.
 
     Warns of what differs from the recipe. Raises UsageError for a recipe that lacks something, or
     another picture, condition, mask or adapter than the recipe's.
@@ -59,7 +61,9 @@ def rerun(
             f"recipe: seed {then['seed']} is not in its batch of {batch.num_images} from "
             f"{batch.seed}"
         )
-    inputs = _inputs_of(then, {"image": image, "condition": condition, "mask": mask})
+    inputs = _inputs_of(
+        then, {"image": image, "condition": condition, "mask": mask, "person": person}
+    )
     model = model or _model_of(then)
     _check_adapters(then, model)
     function = FUNCTIONS[then["function"]]
@@ -104,16 +108,19 @@ class Function(NamedTuple):
 
 
 FUNCTIONS = {
-    "text_to_image": Function(text_to_image),
-    "image_to_image": Function(image_to_image, ("image",), ("image",)),
-    "control_to_image": Function(_control, ("image", "condition"), ("condition",), STEERING),
-    "inpaint": Function(inpaint, ("image", "mask"), ("image", "mask"), ("feather",)),
+    "text_to_image": Function(text_to_image, ("person",)),
+    "image_to_image": Function(image_to_image, ("image", "person"), ("image",)),
+    "control_to_image": Function(
+        _control, ("image", "condition", "person"), ("condition",), STEERING
+    ),
+    "inpaint": Function(inpaint, ("image", "mask", "person"), ("image", "mask"), ("feather",)),
 }
 # What each input is to a recipe, and how to come by the same.
 INPUTS = {
     "image": ("the picture that the recipe started from", "the same file"),
     "condition": ("what steered the recipe", "the same photo and thresholds"),
     "mask": ("the region that was drawn", "the same region"),
+    "person": ("whose photos spoke beside the words", "the same photos"),
 }
 
 
@@ -150,6 +157,8 @@ def _differences(then: Recipe, now: dict[str, Any]) -> list[str]:
     names = [name for name in REPRODUCING if name != "versions"]
     names += ["controlnet_revision"] if "controlnet_revision" in now else []
     pairs = {name: (then[name], now[name]) for name in names}  # type: ignore[literal-required]
+    if "person" in now:
+        pairs["the IP-Adapter"] = then["person"]["revision"], now["person"]["revision"]
     for library, current in now["versions"].items():
         pairs[library] = (then["versions"].get(library), current)
     return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if old != new]
@@ -176,6 +185,16 @@ def _inputs_of(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
     if "mask" in ready:
         ready["mask"] = Image.fromarray(read_mask(given["mask"], ready["image"].size))
         _check_same("mask", [picture_hash(ready["mask"])], [recipe["mask"]])
+    if "person" in ready:
+        entry = recipe["person"]
+        likeness = given["person"]
+        if not isinstance(likeness, Likeness):
+            likeness = Likeness(likeness)
+        ready["person"] = replace(
+            likeness, scale=entry["scale"], start=entry["start"], end=entry["end"]
+        )
+        hashes = [picture_hash(photo.preview) for photo in likeness.photos]
+        _check_same("person", hashes, entry["photos"])
     if "condition" in ready:
         ready["condition"], _ = fit_conditions(given["condition"], recipe["size_px"])
         hashes = [entry["image"] for entry in _listed(recipe["condition"])]

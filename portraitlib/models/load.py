@@ -43,7 +43,7 @@ class Model:
     revision: commit of the hub, or hash of a local folder's files.
     prompts, pictures: what was encoded last, filled by `generate`.
     ready_pictures: what was cut and resized last, filled by `generate`.
-    controlnets: those that were loaded for it, filled by `controlnets`.
+    controlnets, ip_adapters: those that were loaded for it, filled by `generate`.
     adapters: what was added to it, each with its scale. base: the model before that, or None.
     """
 
@@ -58,6 +58,7 @@ class Model:
     pictures: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
     ready_pictures: OrderedDict[Any, Any] = field(default_factory=OrderedDict, repr=False)
     controlnets: dict[str | None, Any] = field(default_factory=dict, repr=False)
+    ip_adapters: dict[str | None, Any] = field(default_factory=dict, repr=False)
     adapters: tuple[Applied, ...] = ()
     base: Model | None = field(default=None, repr=False)
 

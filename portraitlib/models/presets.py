@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from portraitlib.mini.words import taught_phrases
 from portraitlib.models import single_file
@@ -30,6 +30,22 @@ MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
 )
 
 
+class IpAdapterSource(NamedTuple):
+    """Where the weights are by which a person's photos speak beside the words.
+
+    hub: the id of a repository; None where `file` lies in the package.
+    image_encoder: what looks at the photos: "mini", or the folder of CLIP's ViT-H in the hub.
+    scale: how loud they are by default.
+    """
+
+    name: str
+    file: str
+    image_encoder: str
+    scale: float
+    hub: str | None = None
+    revision: str | None = None
+
+
 @dataclass(frozen=True)
 class Preset:
     """What differs between models; everything else is the same code.
@@ -43,6 +59,7 @@ class Preset:
     decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
     vae_source: a VAE to use in place of the model's own.
     controlnet_source: the ControlNet for canny edges that fits the model.
+    ip_adapter: by which photos are part of the prompt; None if nobody says.
     finder: who looks for faces in its pictures, a name in `faces.FINDERS`; None asks all.
     words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
     training: the defaults where DreamBooth has None.
@@ -63,6 +80,7 @@ class Preset:
     vae_revision: str | None = None
     controlnet_source: str | None = None
     controlnet_revision: str | None = None
+    ip_adapter: IpAdapterSource | None = None
     finder: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
     training: Mapping[str, Any] = field(
@@ -84,6 +102,12 @@ PRESETS = {
             gpu_memory_gb=1.0,
             decode_one_by_one=False,
             controlnet_source=str(PACKAGE / "mini" / "weights_controlnet"),
+            ip_adapter=IpAdapterSource(
+                name="mini",
+                file=str(PACKAGE / "mini" / "weights_ip_adapter" / "ip_adapter.safetensors"),
+                image_encoder="mini",
+                scale=1.0,
+            ),
             finder="mini",
             words=taught_phrases(),
             training=MINI_TRAINING,
@@ -100,6 +124,14 @@ PRESETS = {
             vae_revision="207b116dae70ace3637169f1ddd2434b91b3a8cd",
             controlnet_source="diffusers/controlnet-canny-sdxl-1.0",
             controlnet_revision="eb115a19a10d14909256db740ed109532ab1483c",
+            ip_adapter=IpAdapterSource(
+                name="h94/IP-Adapter Plus-Face",
+                file="sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors",
+                image_encoder="models/image_encoder",
+                scale=0.7,
+                hub="h94/IP-Adapter",  # Apache-2.0
+                revision="018e402774aeeddd60609b4ecdb7e298259dc729",
+            ),
         ),
     )
 }

@@ -11,7 +11,7 @@ from PIL import Image
 from portraitlib.photos.crop import Crop
 from portraitlib.photos.faces.find import FINDERS, Face
 from portraitlib.photos.files import Skipped
-from portraitlib.settings import UsageError
+from portraitlib.settings import UsageError, check_fields
 
 IDENTIFIER = "jrdnpl"
 USED, WARNED, LEFT_OUT = "used", "used with a warning", "left out"
@@ -158,6 +158,38 @@ class PhotoSet:
         kept = tuple(photo for i, photo in enumerate(self.photos) if i not in chosen)
         held = tuple(photo for i, photo in enumerate(self.photos) if i in chosen)
         return replace(self, photos=kept), replace(self, photos=held, left_out=(), skipped=())
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A person's photos as part of the prompt, and how loud they speak in it.
+
+    photos: of one person, a face in each; one is enough, several are taken together.
+    scale: 0 to 2, how hard they hold (diffusers: set_ip_adapter_scale); None takes the model's own.
+    start, end: 0 to 1, the shares of the steps between which they act, start before end.
+    weights: None takes the IP-Adapter of the model's preset; else a preset's name, or the
+        .safetensors of one.
+
+    Raises UsageError for a value out of range.
+    """
+
+    photos: PhotoSet
+    scale: float | None = None
+    start: float = 0.0
+    end: float = 1.0
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.start >= self.end:
+            raise UsageError(
+                f"Likeness.start: got {self.start:g} with end={self.end:g}, expected start before "
+                "end; try start=0.0, end=1.0"
+            )
+
+    def acts_in(self, step: int, steps: int) -> bool:
+        """Does it act in this step, from 0, of so many that are run?"""
+        return step / steps >= self.start and (step + 1) / steps <= self.end
 
 
 def picture_set(

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from portraitlib.mini.judge import LANDMARKS
-from portraitlib.mini.likeness import align, shipped_likeness, to_tensor
+from portraitlib.mini.likeness import face_features, to_tensor
 from portraitlib.mini.words import PHRASES, STYLES
 from portraitlib.places import PACKAGE
 
@@ -107,22 +107,14 @@ def draw_shots(path: Path, people: int) -> Shots:
             parts = list(pool.map(_person_shots, range(people), chunksize=16))
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".part.npz")
-        names = Shots.__dataclass_fields__
-        np.savez(half, **{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+        whole: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in Shots.__dataclass_fields__
+        }
+        np.savez(half, **whole)
         half.rename(path)
     with np.load(path) as kept:
         return Shots(*(kept[name] for name in Shots.__dataclass_fields__))
-
-
-@torch.no_grad()
-def face_features(images: np.ndarray, landmarks: np.ndarray) -> torch.Tensor:
-    """What the encoder of faces makes a point of, (n, 256)."""
-    encoder, rows = shipped_likeness(), []
-    for start in range(0, len(images), 200):
-        chunk = slice(start, start + 200)
-        faces = align(to_tensor(images[chunk]), torch.from_numpy(landmarks[chunk]))
-        rows.append(encoder.features(faces.contiguous(memory_format=torch.channels_last)))
-    return torch.cat(rows)
 
 
 @dataclass(frozen=True)
@@ -202,8 +194,8 @@ def _loss(
     for person, drawn in zip(people, shot, strict=True):
         among = range(PHOTOS) if rng.random() < 0.7 else range(each)
         others = [other for other in among if other != drawn]
-        chosen = rng.choice(others, int(rng.integers(1, 4)) if len(others) > 2 else 1, False)
-        rows = torch.from_numpy(person * each + chosen)
+        told = rng.choice(others, int(rng.integers(1, 4)) if len(others) > 2 else 1, False)
+        rows = torch.from_numpy(person * each + told)
         seen.append(encoded.faces[int(rng.integers(2)), rows].float().mean(0))
     faces = torch.stack(seen)
     chosen = torch.from_numpy(people * each + shot)

@@ -128,7 +128,7 @@ def find_in_drawing(image: Image.Image) -> list[Face]:
     from portraitlib.mini.judge import LANDMARKS, coherent, limits_of, read, shipped_judge
 
     judge, notes = shipped_judge()
-    reading = read(judge, _judged(image)[None])
+    reading = read(judge, judged(image)[None])
     if not coherent(reading, limits_of(notes))[0]:
         return []
     places = reading.landmarks[0] * np.array(image.size)
@@ -147,7 +147,7 @@ def find_in_drawing(image: Image.Image) -> list[Face]:
     return [Face(box, head, marks, yaw)]
 
 
-def _judged(image: Image.Image) -> np.ndarray:
+def judged(image: Image.Image) -> np.ndarray:
     """The picture as the embedded model's judge and encoder see it, (96, 96, 3) uint8."""
     from portraitlib.mini.judge import SIZE_PX
 
@@ -165,7 +165,7 @@ def embed_drawn(pairs: Sequence[tuple[Image.Image, Face]]) -> np.ndarray:
     marks = [
         [np.divide(face.landmarks[name], image.size) for name in LANDMARKS] for image, face in pairs
     ]
-    images = np.stack([_judged(image) for image, _ in pairs])
+    images = np.stack([judged(image) for image, _ in pairs])
     return embed(shipped_likeness(), images, np.array(marks, np.float32))
 
 
@@ -174,7 +174,7 @@ def drawn_strangers(pictures: Sequence[Image.Image]) -> np.ndarray:
     most of the pictures; for no pictures anybody."""
     from portraitlib.mini.strangers import describe, strangers
 
-    return strangers(describe(np.stack([_judged(p) for p in pictures])) if len(pictures) else ())
+    return strangers(describe(np.stack([judged(p) for p in pictures])) if len(pictures) else ())
 
 
 # --- what there is --------------------------------------------------------------------------------
