@@ -117,9 +117,9 @@ def speaking(model: Model, speech: Speaking | None) -> Iterator[dict[str, Any]]:
 
 
 def _silence(unet: Any, processors: dict[str, Any]) -> None:
-    unet.set_attn_processor(dict(processors))
-    unet.encoder_hid_proj = None
+    unet.encoder_hid_proj = None  # first: Plus-Face's has attentions of its own
     unet.config.encoder_hid_dim_type = None
+    unet.set_attn_processor(dict(processors))
 
 
 def _one_person(photos: PhotoSet) -> PhotoSet:
@@ -202,7 +202,8 @@ def _load(model: Model, source: IpAdapterSource, path: Path) -> IpAdapter:
         with quiet_loading():
             # Into the place where diffusers loads them, and out of it until somebody draws.
             unet._load_ip_adapter_weights([state], low_cpu_mem_usage=False)
-        processors, projection = unet.attn_processors, unet.encoder_hid_proj
+        projection, unet.encoder_hid_proj = unet.encoder_hid_proj, None
+        processors = unet.attn_processors
     except (KeyError, RuntimeError) as problem:
         raise UsageError(
             f"{path}: not a whole IP-Adapter ({str(problem).splitlines()[0]})"
