@@ -30,6 +30,23 @@ MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
 )
 
 
+# What the notebooks' experiments take where a parameter of this name is None. With SDXL each of
+# them ends within 90 minutes on a T4, as others have timed one; docs/colab.md has the minutes.
+SDXL_EXPERIMENT: Mapping[str, Any] = MappingProxyType(
+    {"size_px": 768, "num_images": 2, "num_class_images": 16, "watch_every": 125}
+    | {"experiment_steps": 50, "num_trainings": 2, "first_steps": 25, "epoch_factors": [1, 4]}
+    | {"class_image_counts": [16], "prior_loss_weights": [1.0], "several_train_steps": 200}
+    | {"style_steps": 75, "adapter_scales": [0.6, 1.0], "control_scales": [0.0]}
+)
+MINI_EXPERIMENT: Mapping[str, Any] = MappingProxyType(
+    {"size_px": None, "num_images": 8, "num_class_images": 48, "watch_every": 50}
+    | {"experiment_steps": 200, "num_trainings": 3, "first_steps": 50}
+    | {"epoch_factors": [1, 2, 4, 8], "class_image_counts": [6, 48]}
+    | {"prior_loss_weights": [0.2, 1.0, 5.0], "several_train_steps": 400, "style_steps": 150}
+    | {"adapter_scales": [0.4, 0.6, 0.8, 1.0, 1.2], "control_scales": [0.0, 0.7]}
+)
+
+
 class IpAdapterSource(NamedTuple):
     """Where the weights are by which a person's photos speak beside the words.
 
@@ -63,6 +80,7 @@ class Preset:
     finder: who looks for faces in its pictures, a name in `faces.FINDERS`; None asks all.
     words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
     training: the defaults where DreamBooth has None.
+    experiment: the notebooks' parameters where they have None, as much as there is time for.
     knows_sizes: was it taught pictures of several sizes and crops? Else it knows the whole picture
         of its own size alone, and is told nothing else.
     """
@@ -85,6 +103,9 @@ class Preset:
     words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
     training: Mapping[str, Any] = field(
         default_factory=lambda: SDXL_TRAINING, hash=False, repr=False
+    )
+    experiment: Mapping[str, Any] = field(
+        default_factory=lambda: SDXL_EXPERIMENT, hash=False, repr=False
     )
     knows_sizes: bool = True
 
@@ -111,6 +132,7 @@ PRESETS = {
             finder="mini",
             words=taught_phrases(),
             training=MINI_TRAINING,
+            experiment=MINI_EXPERIMENT,
             knows_sizes=False,
         ),
         Preset(
