@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -122,11 +123,11 @@ def find_preset(name: str, revision: str | None = None) -> Preset:
                     "package again, or train them: python -m recipes.first_mini.recipe"
                 )
             return dataclasses.replace(preset, revision=revision or preset.revision)
-    if name.strip() and folder.is_dir():
+    if name.strip() and os.path.isdir(folder):
         if revision is not None:
             raise UsageError(f"revision: got {revision!r}, but {name} is a folder: it has none")
         return Preset(name, str(folder), None)
-    if folder.is_file():
+    if os.path.isfile(folder):
         single_file.check_single_file(folder)
         return dataclasses.replace(
             PRESETS["sdxl"],
