@@ -254,14 +254,14 @@ def fetch_from_hub(
     return folder, check_folder(folder, parts)
 
 
-def fetch_file(source: str, name: str, sha256: str) -> Path:
+def fetch_file(source: str, name: str, sha256: str, revision: str | None = None) -> Path:
     """One file of a hub repository, from the local cache or downloaded, with this very content.
 
     Raises UsageError in one line when the hub cannot be reached or has something else there.
     """
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(source, name)
+    cached = try_to_load_from_cache(source, name, revision=revision)
     if not isinstance(cached, str):
         if constants.HF_HUB_OFFLINE:
             raise UsageError(
@@ -269,9 +269,9 @@ def fetch_file(source: str, name: str, sha256: str) -> Path:
                 "network; unset it once"
             )
         try:
-            cached = hf_hub_download(source, name, etag_timeout=HUB_TIMEOUT_S)
+            cached = hf_hub_download(source, name, revision=revision, etag_timeout=HUB_TIMEOUT_S)
         except Exception as problem:  # the hub's client raises a dozen kinds
-            raise UsageError(_why_not_fetched(source, None, problem)) from problem
+            raise UsageError(_why_not_fetched(source, revision, problem)) from problem
     digest = hashlib.sha256(Path(cached).read_bytes()).hexdigest()
     if digest != sha256:
         raise UsageError(

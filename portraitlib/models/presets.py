@@ -32,6 +32,37 @@ MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Speed:
+    """A LoRA by which a model draws in few steps: where it is on the hub, and what it wants.
+
+    sha256: of the file, in full.  num_inference_steps, guidance_scale: as in Preset.
+    """
+
+    source: str
+    revision: str
+    file: str
+    sha256: str
+    num_inference_steps: int
+    guidance_scale: float
+
+    @property
+    def name(self) -> str:
+        """What recipes call it."""
+        return f"{self.source}@{self.revision}/{self.file}"
+
+
+# https://arxiv.org/abs/2404.13686; the one that keeps guidance, of which its authors say 5 to 8.
+HYPER_8 = Speed(
+    source="ByteDance/Hyper-SD",
+    revision="1a091a0ba26e5639d083c6377ba4f2bed5115ccc",
+    file="Hyper-SDXL-8steps-CFG-lora.safetensors",
+    sha256="55b51334c85061afff5eff7c550b61963c8b8607a5868bbe4f26db49374719b1",
+    num_inference_steps=8,
+    guidance_scale=5.0,
+)
+
+
+@dataclass(frozen=True)
 class Preset:
     """What differs between models; everything else is the same code.
 
@@ -44,6 +75,7 @@ class Preset:
     decode_one_by_one: decode the pictures of a batch singly, for the sake of memory.
     vae_source: a VAE to use in place of the model's own.
     controlnet_source: the ControlNet for canny edges that fits the model.
+    speeds: by what LoRA it draws in few steps, where Sampling has a `speed`.
     finder: who looks for faces in its pictures, a name in `faces.FINDERS`; None asks all.
     words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
     training: the defaults where DreamBooth has None.
@@ -64,6 +96,7 @@ class Preset:
     vae_revision: str | None = None
     controlnet_source: str | None = None
     controlnet_revision: str | None = None
+    speeds: Mapping[str, Speed] = field(default_factory=dict, hash=False, repr=False)
     finder: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
     training: Mapping[str, Any] = field(
@@ -101,6 +134,7 @@ PRESETS = {
             vae_revision="207b116dae70ace3637169f1ddd2434b91b3a8cd",
             controlnet_source="diffusers/controlnet-canny-sdxl-1.0",
             controlnet_revision="eb115a19a10d14909256db740ed109532ab1483c",
+            speeds=MappingProxyType({"hyper8": HYPER_8}),
         ),
     )
 }
