@@ -98,6 +98,7 @@ def _generate(chosen: argparse.Namespace) -> None:
         guidance_scale=chosen.guidance_scale,
         size_px=chosen.size_px,
         negative_prompt=chosen.negative_prompt,
+        speed=chosen.speed,
     )
     folder = Path(chosen.output).expanduser().absolute()
     check_writable(folder)
@@ -211,6 +212,7 @@ GENERATE: tuple[Argument, ...] = (
     ("--guidance-scale", "X", "how hard the prompt pulls", FRACTION),
     ("--size-px", "N", "width and height, pixels", NUMBER),
     ("--negative-prompt", "TEXT", "what to keep out", {"default": ""}),
+    ("--speed", "NAME", "hyper8: sdxl in 8 steps", {}),
     ("--output", "FOLDER", "where the pictures go" + SHOWN, {"default": "runs/portraits"}),
 )
 PHOTOS: tuple[Argument, ...] = (

@@ -50,6 +50,7 @@ CAPTION = {
     "seed": "seed {}",
     "num_inference_steps": "{} steps",
     "guidance_scale": "guidance {:g}",
+    "speed": "{}",
     "strength": "strength {:g}",
     "controlnet_conditioning_scale": "control {}",
     "negative_prompt": "not: {}",
@@ -97,6 +98,8 @@ class Recipe(TypedDict, total=False):
     num_inference_steps: int
     guidance_scale: float
     size_px: int
+    speed: str | None
+    speed_lora: str
     scheduler: str
     model: str
     model_revision: str

@@ -187,6 +187,8 @@ class Sampling:
         https://arxiv.org/abs/2207.12598). At 1 and below there is no guidance and half the work.
     size_px: width and height in pixels, 32 to 4096, a multiple of 8.
     negative_prompt: what the picture should not show; acts only with guidance.
+    speed: "hyper8" draws SDXL in 8 steps, by a LoRA that is put on for the drawing, beside any of a
+        person; trainings never see it. None is the model as it is.
 
     Raises UsageError for a value out of range.
     """
@@ -197,6 +199,7 @@ class Sampling:
     guidance_scale: float | None = None
     size_px: int | None = None
     negative_prompt: str = ""
+    speed: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -220,8 +223,9 @@ FEED_FORWARD = (*ATTENTION, "ff.net.0.proj", "ff.net.2")
 PROJECTIONS = ("proj_in", "proj_out", "conv1", "conv2", "conv_shortcut", "time_emb_proj")
 CONVOLUTIONS = (*FEED_FORWARD, *PROJECTIONS)
 LAYERS = {"attention": ATTENTION, "feed_forward": FEED_FORWARD, "convolutions": CONVOLUTIONS}
-# Settings of DreamBooth that are one of a few words.
+# Settings that are one of a few words.
 CHOICES = {
+    "speed": ("hyper8",),
     "tune": ("lora", "full"),
     "layers": tuple(LAYERS),
     "lr_scheduler": ("cosine", "linear", "constant"),

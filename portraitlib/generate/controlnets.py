@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -98,8 +99,8 @@ def _find(model: Model, source: str | Path | None) -> tuple[str, str, str | None
         name = preset.name if inside else preset.controlnet_source
         return name, preset.controlnet_source, preset.controlnet_revision
     place = str(source)
-    if place.strip() and Path(place).expanduser().is_dir():
-        return place, str(Path(place).expanduser()), None
+    if place.strip() and os.path.isdir(folder := os.path.expanduser(place)):
+        return place, folder, None
     name, _, revision = place.partition("@")
     if not HUB_ID.fullmatch(name):
         raise UsageError(

@@ -64,7 +64,7 @@ def text_to_image(
     order = take_order(model, prompt, sampling, person=person)
     noise, generators = starting_noise(order)
     pixels, seconds = _run(
-        order, model.pipeline, noise, generators, on_step, on_preview,
+        order, order.model.pipeline, noise, generators, on_step, on_preview,
         width=order.size_px, height=order.size_px,
     )  # fmt: skip
     return order.portraits(pixels, seconds)
@@ -261,6 +261,8 @@ class Order:
             "dropped_words": {name: list(words) for name, words in self.encoded.dropped.items()},
             "seconds": round(seconds, 4),
         }
+        if self.settings.speed is not None:
+            recipe["speed_lora"] = preset.speeds[self.settings.speed].name
         if self.picture is not None:
             recipe |= {"strength": self.strength, "image": picture_hash(self.picture)}
         if self.speech is not None:
@@ -284,6 +286,8 @@ def take_order(
     check_inputs(model, prompt, sampling)
     settings = fill_defaults(model, sampling)
     strength = check_strength(strength, settings, function)
+    with one_line_when_memory_is_short(settings):
+        model = model.at_speed(settings.speed)
     encoded = encode_prompt(model, prompt, settings)
     warn_of_dropped_words(encoded, stacklevel=stacklevel + 1)
     order = Order(model, prompt, settings, encoded, strength=strength)
@@ -318,6 +322,11 @@ def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
         )
     if not isinstance(sampling, Sampling):
         raise UsageError(f"sampling: got {shown(sampling)}, expected Sampling(...)")
+    if sampling.speed not in (None, *model.preset.speeds):
+        raise UsageError(
+            f"Sampling.speed: got {sampling.speed!r}, but no LoRA is known that makes "
+            f"{model.name} fast, expected None; try sdxl, or fewer num_inference_steps"
+        )
     if sampling.size_px is not None and sampling.size_px % model.size_multiple_px:
         raise UsageError(
             f"Sampling.size_px: got {sampling.size_px}, expected a multiple of "
@@ -327,12 +336,12 @@ def check_inputs(model: Model, prompt: str, sampling: Sampling) -> None:
 
 def fill_defaults(model: Model, sampling: Sampling) -> Sampling:
     """The sampling with the defaults of the model's preset in place of None."""
-    defaults = {
-        name: getattr(model.preset, name)
-        for name in ("num_inference_steps", "guidance_scale", "size_px")
-        if getattr(sampling, name) is None
-    }
-    return replace(sampling, **defaults)
+    defaults = vars(model.preset)
+    if fast := model.preset.speeds.get(sampling.speed or ""):
+        defaults = defaults | vars(fast)
+    names = ("num_inference_steps", "guidance_scale", "size_px")
+    open_ones = {name: defaults[name] for name in names if getattr(sampling, name) is None}
+    return replace(sampling, **open_ones)
 
 
 def check_strength(strength: float, settings: Sampling, function: str = "image_to_image") -> float:

@@ -22,7 +22,7 @@ from portraitlib.settings import Control, Sampling, UsageError, check_record
 
 # The entries of a recipe that have to be the same for the same pixels, besides its settings.
 REPRODUCING = ("model_revision", "vae", "adapter", "device", "dtype", "cpu_threads", "versions")
-SETTINGS = tuple(setting.name for setting in fields(Sampling))
+SETTINGS = tuple(s.name for s in fields(Sampling) if s.name != "speed")  # new in version 0.2
 # Of each condition: its control model, and the fields of its Control in their order.
 STEERING = (
     "controlnet",
@@ -155,8 +155,8 @@ def _checked(recipe: Any) -> Recipe:
 def _differences(then: Recipe, now: dict[str, Any]) -> list[str]:
     """What is not as it was, among the entries that pixels depend on."""
     names = [name for name in REPRODUCING if name != "versions"]
-    names += ["controlnet_revision"] if "controlnet_revision" in now else []
-    pairs = {name: (then[name], now[name]) for name in names}  # type: ignore[literal-required]
+    names += [name for name in ("controlnet_revision", "speed_lora") if name in now]
+    pairs = {name: (then.get(name), now[name]) for name in names}  # type: ignore[literal-required]
     if "person" in now:
         pairs["the IP-Adapter"] = then["person"]["revision"], now["person"]["revision"]
     for library, current in now["versions"].items():

@@ -55,7 +55,9 @@ def test_an_unknown_name_is_told_what_comes_near(name, near):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", ["", "no/such/folder", "/no/such", "./here", "a b/c", "../x"])
+@pytest.mark.parametrize(
+    "name", ["", "no/such/folder", "/no/such", "./here", "a b/c", "../x", "x" * 500]
+)
 def test_what_is_no_name_at_all_is_refused(name):
     with pytest.raises(pl.UsageError, match="a hub id like"):
         pl.load_model(name)
