@@ -65,7 +65,7 @@ def measure(
     wanted = None if edges is None else _read_edges(edges, given.pictures)
     tolerance_px = _tolerance(tolerance_px, given.pictures)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
-    scales: dict[str, Scale] = {}
+    scales = {"pixel_grid": Scale(0.0, 1.0)}
     notes, columns = list(given.notes), [given.rows]
     faces = likeness.face_points(given.pictures, chosen) if chosen else []
     if photos is not None and chosen:

@@ -24,6 +24,7 @@ ROW_FIGURES = {
     "edge_recall": "share of the edges asked for that are there",
     "colourfulness": "0 is grey, 45 quite colourful (Hasler and Süsstrunk 2003)",
     "sharpness": "variance of the Laplacian at 256 px",
+    "pixel_grid": "share of the edges that lie on one grid of squares: pixel art",
     "ear_size": "how large the ears look, to be held against the photos'; -1 small, 1 large",
     "hair_volume": "how bushy the hair looks, to be held against the photos'; -1 flat, 1 bushy",
 }
