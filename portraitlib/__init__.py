@@ -46,7 +46,11 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
     from portraitlib.studio.app import open_studio
     from portraitlib.studio.explore import explore, mark_region, pick_region
     from portraitlib.training.checkpoints import Progress
-    from portraitlib.training.class_images import class_images_cost, make_class_images
+    from portraitlib.training.class_images import (
+        class_images_cost,
+        make_class_images,
+        style_strangers,
+    )
     from portraitlib.training.class_set import ClassImages, read_class_images, show_class_images
     from portraitlib.training.dreambooth import train_dreambooth
     from portraitlib.training.film import (
