@@ -1,4 +1,4 @@
-"""Floors in a style, and copying."""
+"""Floors in a style, copying, and the eye held against the figure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 import portraitlib as pl
 from portraitlib.measuring import likeness
+from portraitlib.measuring.blind import agreement, draw_cards, score_cards, write_answers
 from portraitlib.photos.faces.find import ENCODERS
 
 MINI = ENCODERS["mini"]
@@ -88,6 +89,40 @@ def test_copying_is_the_formula_on_angles():
     assert copies.measure(None) == {"copying": None, "nearest_photo": None}
 
 
+# --- the eye -------------------------------------------------------------------------------------
+
+
+def test_cards_are_half_and_half_in_an_order_of_the_seed(held_out, others):
+    his = pl.subject_photos().images
+    cards = draw_cards(his, others, 10, seed=3)
+    assert [card.named for card in cards] != sorted(card.named for card in cards)
+    assert sum(card.named for card in cards) == 5 == len({c.number for c in cards if c.named})
+    assert cards == draw_cards(his, others, 10, seed=3) != draw_cards(his, others, 10, seed=4)
+    scored = score_cards(cards, held_out, others)
+    assert np.mean([card.likeness > 0.5 for card in scored if card.named]) == 1
+
+
+def test_agreement_has_an_interval_and_leaves_out_cards_without_a_face():
+    from portraitlib.measuring.blind import Card
+
+    cards = [Card(True, i, None, 0.9, me=i < 8) for i in range(10)]
+    assert "agree on 8 of 10 cards (" in agreement(cards)
+    assert "right: the eye 8, the figure 10" in agreement(cards)
+    assert "1 without a face" in agreement([*cards, Card(True, 10, None, None, me=True)])
+    assert agreement([Card(True, 0)]) == "no card has a face"
+
+
+def test_answers_are_kept_and_none_is_replaced(tmp_path, others):
+    cards = draw_cards(others, others, 4)
+    first, second = (write_answers(tmp_path, cards[:n]) for n in (4, 2))
+    assert (first.name, second.name) == ("answers.json", "answers-2.json")
+    assert [len(each) for each in pl.read_answers(tmp_path)] == [4, 2]
+    assert pl.read_answers(tmp_path)[0][1].number == cards[1].number
+    first.write_text('{"form": 1, "cards": 3}')
+    with pytest.raises(pl.UsageError, match="answers.json"):
+        pl.read_answers(tmp_path)
+
+
 # --- mistakes ------------------------------------------------------------------------------------
 
 
@@ -104,3 +139,5 @@ def test_mistakes_are_told_in_one_line(held_out, others):
         with pytest.raises(pl.UsageError, match=says) as refusal:
             pl.measure(others, **arguments)
         assert "\n" not in str(refusal.value)
+    with pytest.raises(pl.UsageError, match="strangers: got 0, expected at least 1"):
+        draw_cards(others, [])
