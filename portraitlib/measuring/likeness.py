@@ -29,12 +29,14 @@ class Yardstick:
     ceiling: the median distance of a photo to the others, or of drawings of the person to the
         photos; None with one photo and no drawing.
     strangers: each stranger's median distance to the photos, sorted.  floor: their median.
+    points: the strangers', (strangers, numbers).
     """
 
     encoder: Encoder
     photos: np.ndarray
     ceiling: float | None
     strangers: np.ndarray
+    points: np.ndarray
 
     @property
     def floor(self) -> float:
@@ -85,7 +87,7 @@ def make_yardstick(
         own = np.median(distances(drawn, photos), axis=1).tolist()
     others = encoder.strangers(pictures) if strangers is None else strangers
     floor = np.sort(np.median(distances(others, photos), axis=1))
-    return Yardstick(encoder, photos, float(np.median(own)) if own else None, floor)
+    return Yardstick(encoder, photos, float(np.median(own)) if own else None, floor, others)
 
 
 # --- copying -------------------------------------------------------------------------------------
@@ -96,19 +98,11 @@ class Copying:
     """How much nearer a portrait is to the photos learnt from than to those held out.
 
     learnt, held_out: (photos, numbers).  names: of the photos learnt from.
-    floor: the mean of what the photos held out have, each against the others; None with one.
     """
 
     learnt: np.ndarray
     held_out: np.ndarray
     names: tuple[str, ...]
-
-    @property
-    def floor(self) -> float | None:
-        rest = [np.delete(self.held_out, i, axis=0) for i in range(len(self.held_out))]
-        pairs = zip(self.held_out, rest, strict=True)
-        values = [self._of(point, others)[0] for point, others in pairs if len(others)]
-        return float(np.mean(values)) if values else None
 
     def measure(self, point: np.ndarray | None) -> dict[str, Any]:
         """The columns of one portrait; None where there is no face.
@@ -120,14 +114,11 @@ class Copying:
         """
         if point is None:
             return {"copying": None, "nearest_photo": None}
-        value, nearest = self._of(point, self.held_out)
-        return {"copying": value, "nearest_photo": self.names[nearest]}
-
-    def _of(self, point: np.ndarray, held_out: np.ndarray) -> tuple[float, int]:
-        to_held, to_learnt = (angles(point[None], p)[0] for p in (held_out, self.learnt))
+        to_held, to_learnt = (angles(point[None], p)[0] for p in (self.held_out, self.learnt))
         t, r = int(to_held.argmin()), int(to_learnt.argmin())
-        between = float(angles(held_out[t : t + 1], self.learnt[r : r + 1])[0, 0])
-        return float(to_held[t] - to_learnt[r]) / between, r
+        between = angles(self.held_out[t : t + 1], self.learnt[r : r + 1])[0, 0]
+        copying = float((to_held[t] - to_learnt[r]) / between)
+        return {"copying": copying, "nearest_photo": self.names[r]}
 
 
 def find_copying(photos: PhotoSet, learnt: PhotoSet, encoder: Encoder) -> Copying:

@@ -282,7 +282,8 @@ def _likeness_rows(
     yield [yardstick.measure(point) for point in faces]
     if learnt is not None:
         copies = likeness.find_copying(photos, learnt, encoder)
-        scales["copying"] = Scale(copies.floor, 1.0)
+        by_chance = [copies.measure(point)["copying"] for point in yardstick.points]
+        scales["copying"] = Scale(float(np.mean(by_chance)), 1.0, floor)
         yield [copies.measure(point) for point in faces]
 
 

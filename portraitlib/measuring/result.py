@@ -17,7 +17,7 @@ ROW_FIGURES = {
     "likeness": "1 as the person's photos among themselves, 0 as strangers, not cut off beyond",
     "distance": "median distance of the face to those of the photos; less is more alike",
     "strangers_less_alike": "share of strangers whose face is further from the photos",
-    "copying": "1 is a photo learnt from itself, -1 one held out; floor: what photos held out have",
+    "copying": "1 is a photo learnt from itself, -1 one held out; floor: what strangers have",
     "prompt_seen": "share of what the prompt names that is seen",
     "prompt_cosine": "mean cosine of the picture and the prompt's phrases",
     "edge_f1": "agreement with the edges asked for, 1 is all; floor: with those upside down",

@@ -72,7 +72,7 @@ def test_a_photo_learnt_from_is_a_copy_and_one_held_out_is_none(held_out):
     back = pl.measure(held_out.images, held_out, learnt=learnt)
     assert [row["copying"] for row in back.rows] == pytest.approx([-1] * 6, abs=1e-3)
     scale = measured.scales["copying"]
-    assert -0.5 < scale.floor < 0.5 and scale.ceiling == 1
+    assert -0.2 < scale.floor < 0.2 and scale.ceiling == 1
     assert "copying" in measured.summary
 
 
@@ -85,7 +85,6 @@ def test_copying_is_the_formula_on_angles():
         "copying": pytest.approx((60 - 30) / 90),
         "nearest_photo": "a",
     }
-    assert copies.floor is None
     assert copies.measure(None) == {"copying": None, "nearest_photo": None}
 
 
