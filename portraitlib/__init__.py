@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
     from portraitlib.generate.progress import print_progress
     from portraitlib.generate.regions import select_region
     from portraitlib.generate.rerun import rerun
+    from portraitlib.measuring.blind import read_answers
     from portraitlib.measuring.measure import measure
     from portraitlib.measuring.result import Measurement
     from portraitlib.measuring.scoreboard import read_scores, score, write_scores
@@ -44,9 +45,13 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
         show_table,
     )
     from portraitlib.studio.app import open_studio
-    from portraitlib.studio.explore import explore, mark_region, pick_region
+    from portraitlib.studio.explore import ask, explore, mark_region, pick_region
     from portraitlib.training.checkpoints import Progress
-    from portraitlib.training.class_images import class_images_cost, make_class_images
+    from portraitlib.training.class_images import (
+        class_images_cost,
+        make_class_images,
+        style_strangers,
+    )
     from portraitlib.training.class_set import ClassImages, read_class_images, show_class_images
     from portraitlib.training.dreambooth import train_dreambooth
     from portraitlib.training.film import (

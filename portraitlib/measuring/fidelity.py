@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from portraitlib.measuring.intervals import unit
 from portraitlib.settings import UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def embed_pictures(images: Sequence[Image.Image], clip: Clip | None = None) -> n
                 clip.network.vision_model(pixel_values=values).pooler_output
             )
         rows.append(points.cpu().numpy())
-    return _unit(np.concatenate(rows))
+    return unit(np.concatenate(rows))
 
 
 def judge_by_clip(seen: np.ndarray, prompts: Sequence[str], clip: Clip | None = None) -> Verdict:
@@ -215,8 +216,4 @@ def _embed_texts(clip: Clip, texts: Sequence[str]) -> np.ndarray:
     tokens = clip.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         seen = clip.network.text_model(**tokens.to(clip.device)).pooler_output
-        return _unit(clip.network.text_projection(seen).cpu().numpy())
-
-
-def _unit(points: np.ndarray) -> np.ndarray:
-    return points / np.linalg.norm(points, axis=1, keepdims=True)
+        return unit(clip.network.text_projection(seen).cpu().numpy())

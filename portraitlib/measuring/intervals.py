@@ -66,6 +66,11 @@ def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.array(rows, dtype=float).reshape(len(one), len(other))
 
 
+def unit(points: np.ndarray) -> np.ndarray:
+    """(rows, numbers) brought to length 1."""
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
 def _pair_mean(apart: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted means over pairs of two different rows, one a round; NaN where there is no pair."""
     total = weights.sum(1) ** 2 - (weights**2).sum(1)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from portraitlib.measuring.intervals import distances
+from portraitlib.measuring.intervals import distances, unit
 from portraitlib.photos.faces.find import ENCODERS, FINDERS, Encoder, Face, encoder_for, find_faces
 from portraitlib.photos.photo_set import Photo, PhotoSet
 from portraitlib.settings import UsageError
 
 FOUND, NOT_FOUND = "found", "no face found"
+SAME_RADIANS = 0.01  # below it two photos are one
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,17 @@ class Yardstick:
     """What a distance to the person's photos means; distances are Euclidean, of `encoder`.
 
     photos: (photos, numbers).
-    ceiling: the median distance of a photo to the others; None with one photo.
+    ceiling: the median distance of a photo to the others, or of drawings of the person to the
+        photos; None with one photo and no drawing.
     strangers: each stranger's median distance to the photos, sorted.  floor: their median.
+    points: the strangers', (strangers, numbers).
     """
 
     encoder: Encoder
     photos: np.ndarray
     ceiling: float | None
     strangers: np.ndarray
+    points: np.ndarray
 
     @property
     def floor(self) -> float:
@@ -64,17 +68,78 @@ class Yardstick:
 
 
 def make_yardstick(
-    photos: np.ndarray, encoder: Encoder, pictures: Sequence[Image.Image] = ()
+    photos: np.ndarray,
+    encoder: Encoder,
+    pictures: Sequence[Image.Image] = (),
+    strangers: np.ndarray | None = None,
+    drawn: np.ndarray | None = None,
 ) -> Yardstick:
     """The yardstick from the photos' points, (photos, numbers), one photo or more.
 
     pictures: of the person, so that the strangers can be people of the same description.
+    strangers: points of others, (strangers, numbers), in place of the encoder's own.
+    drawn: points of drawings of the person, (drawings, numbers), for the ceiling; None: the photos.
     Ceiling and floor are found as a portrait is measured: the median distance to the photos.
     """
     apart = distances(photos, photos)
-    others = [float(np.median(np.delete(row, i))) for i, row in enumerate(apart) if len(row) > 1]
-    strangers = np.sort(np.median(distances(encoder.strangers(pictures), photos), axis=1))
-    return Yardstick(encoder, photos, float(np.median(others)) if others else None, strangers)
+    own = [float(np.median(np.delete(row, i))) for i, row in enumerate(apart) if len(row) > 1]
+    if drawn is not None:
+        own = np.median(distances(drawn, photos), axis=1).tolist()
+    others = encoder.strangers(pictures) if strangers is None else strangers
+    floor = np.sort(np.median(distances(others, photos), axis=1))
+    return Yardstick(encoder, photos, float(np.median(own)) if own else None, floor, others)
+
+
+# --- copying -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Copying:
+    """How much nearer a portrait is to the photos learnt from than to those held out.
+
+    learnt, held_out: (photos, numbers).  names: of the photos learnt from.
+    """
+
+    learnt: np.ndarray
+    held_out: np.ndarray
+    names: tuple[str, ...]
+
+    def measure(self, point: np.ndarray | None) -> dict[str, Any]:
+        """The columns of one portrait; None where there is no face.
+
+        With the angles between faces, t the nearest photo held out and r the nearest learnt from,
+        `copying` is (angle to t - angle to r) / angle of t to r: 1 for r itself, -1 for t, 0 for
+        what is as near to both (https://arxiv.org/abs/2510.14975, its table 1: InstantID .337,
+        WithAnyone .144, Kontext .10, each of one photo given and one target).
+        """
+        if point is None:
+            return {"copying": None, "nearest_photo": None}
+        to_held, to_learnt = (angles(point[None], p)[0] for p in (self.held_out, self.learnt))
+        t, r = int(to_held.argmin()), int(to_learnt.argmin())
+        between = angles(self.held_out[t : t + 1], self.learnt[r : r + 1])[0, 0]
+        copying = float((to_held[t] - to_learnt[r]) / between)
+        return {"copying": copying, "nearest_photo": self.names[r]}
+
+
+def find_copying(photos: PhotoSet, learnt: PhotoSet, encoder: Encoder) -> Copying:
+    """What tells copying, from the crops of photos held out and of those learnt from.
+
+    Raises UsageError for no set of photos, without a face in either, or if one is in both.
+    """
+    check_photos(learnt, "learnt")
+    held_out, _ = known_points("photos", photos.images, encoder)
+    points, at = known_points("learnt", learnt.images, encoder)
+    names = tuple(learnt[index].name for index in at)
+    apart = angles(points, held_out)
+    if apart.min() < SAME_RADIANS:
+        both = names[int(apart.min(1).argmin())]
+        raise UsageError(f"learnt: {both} is among the photos, too; expected others in each")
+    return Copying(points, held_out, names)
+
+
+def angles(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Angles between the rows of two arrays, (rows, other rows), 0 to pi radians."""
+    return 2 * np.arcsin(np.clip(distances(unit(one), unit(other)) / 2, 0, 1))
 
 
 # --- which encoder -------------------------------------------------------------------------------
@@ -88,15 +153,15 @@ def named_encoder(name: str) -> Encoder:
     return ENCODERS[name]
 
 
-def check_photos(photos: Any) -> None:
+def check_photos(photos: Any, name: str = "photos") -> None:
     """Raise UsageError for what is not a set of photos."""
     if not isinstance(photos, PhotoSet):
         raise UsageError(
-            f"photos: got {type(photos).__name__}, expected a PhotoSet; try "
+            f"{name}: got {type(photos).__name__}, expected a PhotoSet; try "
             "pl.read_photos(folder), best of photos that nothing was trained on"
         )
     if not len(photos):
-        raise UsageError("photos: got none in use, expected one of the person or more")
+        raise UsageError(f"{name}: got none in use, expected one of the person or more")
 
 
 def photos_kind(photos: PhotoSet) -> str:
@@ -140,6 +205,22 @@ def face_points(images: Sequence[Image.Image], encoder: Encoder) -> list[np.ndar
     return _embedded(
         [(image, _largest(f)) for image, f in zip(images, faces, strict=True)], encoder
     )
+
+
+def known_points(
+    name: str, images: Sequence[Image.Image], encoder: Encoder, least: int = 1
+) -> tuple[np.ndarray, list[int]]:
+    """Those of `face_points` that there are, (faces, numbers), and of which pictures, from 0.
+
+    Raises UsageError for fewer than `least`.
+    """
+    points = face_points(images, encoder)
+    at = [index for index, point in enumerate(points) if point is not None]
+    if len(at) < least:
+        raise UsageError(
+            f"{name}: got {len(at)} with a face of {len(points)}, expected at least {least}"
+        )
+    return np.array([points[index] for index in at]), at
 
 
 def _largest(faces: Sequence[Face]) -> Face | None:

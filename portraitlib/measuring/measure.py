@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from portraitlib.models.load import Model
 
 LEAST_REFERENCE = 4  # two halves of two
+LEAST_STRANGERS = 4
 PIXELS_OFF = Range(0, 4096, "pixels", example=1, whole=False)
 PIXELS = f"colours at {appearance.LAB_PX} px"
 
@@ -39,6 +40,9 @@ def measure(
     *,
     model: Model | str | None = None,
     reference: SweepTable | Sequence[Portrait | Image.Image] | None = None,
+    strangers: Sequence[Portrait | Image.Image] | None = None,
+    ceiling: Sequence[Portrait | Image.Image] | None = None,
+    learnt: PhotoSet | None = None,
     features: bool = False,
     encoder: str | None = None,
     tolerance_px: float | None = None,
@@ -48,33 +52,30 @@ def measure(
     portraits: a list of portraits or pictures, or a sweep's table, whose settings go into the rows.
     photos: of the person, best some that nothing was trained on (`photos.hold_out`): likeness.
     prompt: what was asked for, one text or one a portrait: prompt fidelity.
-    edges: an image or array (height, width), not zero on an edge: edge agreement.
+    edges: an image or array (height, width), not zero on an edge: edge agreement within
+        tolerance_px, which is 1 % of the longer side unless given, and at least 1.
     model: what made them; needed only for pictures without a recipe, to choose the judge.
     reference: what the untouched model draws for the class prompt, four or more: drift.
+    strangers: others in the portraits' style, four or more, as `pl.style_strangers` draws them.
+    ceiling: the person in that style, as [pl.subject_portrait("anime")], in place of the photos.
+    learnt: the photos that were trained on, none of `photos`: copying, and the nearest one's name.
     features: how large ears and how bushy hair look; to be held against those of the photos.
     encoder: a name in `faces.ENCODERS`; None for the one made for the photos' kind of picture.
-    tolerance_px: how far an edge may lie off, 1 % of the longer side (and at least 1) by default.
 
-    Likeness is 1 at the median distance between photos of the person, 0 at that of the photos to
-    strangers, not cut off at either end; None where no face is found. Diversity and drift compare
-    faces where an encoder is known, else colours at 32 px. Raises UsageError for what does not fit.
+    Likeness is 1 at the median distance between the photos, 0 at that to strangers; None without a
+    face. Diversity and drift compare faces, or colours. Raises UsageError for what does not fit.
     """
-    given = _read_portraits("portraits", portraits)
-    others = None if reference is None else _read_portraits("reference", reference, LEAST_REFERENCE)
+    given = read_portraits("portraits", portraits)
+    others = None if reference is None else read_portraits("reference", reference, LEAST_REFERENCE)
     prompts = _read_prompts(prompt, len(given.pictures))
     wanted = None if edges is None else _read_edges(edges, given.pictures)
     tolerance_px = _tolerance(tolerance_px, given.pictures)
     chosen = _choose_encoder(encoder, photos, model, given.recipes)
-    scales: dict[str, Scale] = {}
-    notes, columns = list(given.notes), [given.rows]
+    scales, notes, columns = {"pixel_grid": Scale(0.0, 1.0)}, [*given.notes], [given.rows]
     faces = likeness.face_points(given.pictures, chosen) if chosen else []
-    if photos is not None and chosen:
-        columns.append(_likeness_rows(faces, photos, chosen, scales, notes))
-    if prompts or features:
-        drawn = _are_drawn(given, model, photos)
-        columns += _word_rows(given.pictures, prompts, features, drawn, scales)
-    if wanted is not None:
-        columns.append(_edge_rows(given.pictures, wanted, tolerance_px, scales))
+    columns += _likeness_rows(faces, photos, chosen, (strangers, ceiling, learnt), scales, notes)
+    columns += _word_rows(given, prompts, features, (model, photos), scales)
+    columns += _edge_rows(given.pictures, wanted, tolerance_px, scales)
     columns.append([appearance.look_of(picture) for picture in given.pictures])
     points = {"diversity": _diversity_points(given.pictures, faces, chosen, scales)}
     if others:
@@ -96,15 +97,18 @@ def _tolerance(given_px: float | None, pictures: Sequence[Image.Image]) -> float
 
 
 def _word_rows(
-    pictures: Sequence[Image.Image],
+    given: Given,
     prompts: list[str],
     features: bool,
-    drawn: bool,
+    about: tuple[Any, PhotoSet | None],
     scales: dict[str, Scale],
 ) -> Iterator[list[dict[str, Any]]]:
     """Prompt fidelity and the features of faces, by the judge of drawings or by CLIP."""
+    if not prompts and not features:
+        return
+    drawn = _are_drawn(given, *about)
     # Looked at once, for both.
-    seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(pictures)
+    seen: Any = (fidelity.read_drawn if drawn else fidelity.embed_pictures)(given.pictures)
     if prompts:
         judge: Any = fidelity.judge_drawn if drawn else fidelity.judge_by_clip
         rows, ends = judge(seen, prompts)
@@ -129,7 +133,8 @@ class Given:
     notes: list[str]
 
 
-def _read_portraits(name: str, portraits: Any, least: int = 1) -> Given:
+def read_portraits(name: str, portraits: Any, least: int = 1) -> Given:
+    """What `measure` is given; raises UsageError for what is no such thing, or fewer than least."""
     settings: list[dict[str, Any]]
     varied: dict[str, list[Any]] = {}
     notes: list[str] = []
@@ -242,17 +247,29 @@ def _are_drawn(given: Given, model: Any, photos: PhotoSet | None) -> bool:
 
 def _likeness_rows(
     faces: Sequence[np.ndarray | None],
-    photos: PhotoSet,
-    encoder: Encoder,
+    photos: PhotoSet | None,
+    encoder: Encoder | None,
+    given: tuple[Any, Any, PhotoSet | None],
     scales: dict[str, Scale],
     notes: list[str],
-) -> list[dict[str, Any]]:
+) -> Iterator[list[dict[str, Any]]]:
+    """Likeness, and copying if the photos learnt from are given: strangers, ceiling, learnt."""
+    strangers, ceiling, learnt = given
+    if photos is None or encoder is None:
+        if any(each is not None for each in given):
+            raise UsageError("photos: got none, expected the person's, to measure likeness with")
+        return
     points, missing = likeness.photo_points(photos, encoder)
     crops = [photo.image for photo in photos if photo.image]
-    yardstick = likeness.make_yardstick(points, encoder, crops)
-    scales["likeness"] = Scale(0.0, 1.0)
-    scales["distance"] = Scale(yardstick.floor, yardstick.ceiling)
-    scales["strangers_less_alike"] = Scale(0.5, yardstick.ceiling_less_alike)
+    others = _given_faces("strangers", strangers, encoder, LEAST_STRANGERS)
+    own = _given_faces("ceiling", ceiling, encoder, 1)
+    yardstick = likeness.make_yardstick(points, encoder, crops, others, own)
+    floor = f"{len(yardstick.strangers)} strangers {'photographed' if others is None else 'given'}"
+    scales["likeness"] = Scale(0.0, 1.0, floor)
+    scales["distance"] = Scale(yardstick.floor, yardstick.ceiling, floor)
+    scales["strangers_less_alike"] = Scale(0.5, yardstick.ceiling_less_alike, floor)
+    best = "another photo" if own is None else f"{len(own)} given pictures of the person"
+    notes.append(f"likeness is 0 for {floor}, 1 for {best}")
     if missing:
         notes.append(f"photos in which {encoder.name} finds no face: {', '.join(missing)}")
     if yardstick.ceiling is None:
@@ -262,25 +279,39 @@ def _likeness_rows(
     unseen = sum(point is None for point in faces)
     if unseen:
         notes.append(f"{likeness.NOT_FOUND} in {unseen} of {len(faces)}: not averaged")
-    return [yardstick.measure(point) for point in faces]
+    yield [yardstick.measure(point) for point in faces]
+    if learnt is not None:
+        copies = likeness.find_copying(photos, learnt, encoder)
+        by_chance = [copies.measure(point)["copying"] for point in yardstick.points]
+        scales["copying"] = Scale(float(np.mean(by_chance)), 1.0, floor)
+        yield [copies.measure(point) for point in faces]
+
+
+def _given_faces(name: str, pictures: Any, encoder: Encoder, least: int) -> np.ndarray | None:
+    """The faces of other pictures as points; None for no pictures; enough, or UsageError."""
+    if pictures is None:
+        return None
+    return likeness.known_points(name, read_portraits(name, pictures).pictures, encoder, least)[0]
 
 
 def _edge_rows(
     pictures: Sequence[Image.Image],
-    wanted: np.ndarray,
+    wanted: np.ndarray | None,
     tolerance_px: float,
     scales: dict[str, Scale],
-) -> list[dict[str, Any]]:
+) -> Iterator[list[dict[str, Any]]]:
     """Agreement with the edges; the floor is that with the same edges upside down.
 
     Those are as many and as long, and a portrait turned over is elsewhere.
     """
+    if wanted is None:
+        return
     drawn = [appearance.find_edges(picture) for picture in pictures]
     by_chance = [appearance.edge_agreement(edges, wanted[::-1], tolerance_px) for edges in drawn]
     for name in ("edge_f1", "edge_precision", "edge_recall"):
         known = [row[name] for row in by_chance if row[name] is not None]
         scales[name] = Scale(float(np.mean(known)) if known else None, 1.0)
-    return [appearance.edge_agreement(edges, wanted, tolerance_px) for edges in drawn]
+    yield [appearance.edge_agreement(edges, wanted, tolerance_px) for edges in drawn]
 
 
 def _diversity_points(

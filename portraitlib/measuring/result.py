@@ -17,6 +17,7 @@ ROW_FIGURES = {
     "likeness": "1 as the person's photos among themselves, 0 as strangers, not cut off beyond",
     "distance": "median distance of the face to those of the photos; less is more alike",
     "strangers_less_alike": "share of strangers whose face is further from the photos",
+    "copying": "1 is a photo learnt from itself, -1 one held out; floor: what strangers have",
     "prompt_seen": "share of what the prompt names that is seen",
     "prompt_cosine": "mean cosine of the picture and the prompt's phrases",
     "edge_f1": "agreement with the edges asked for, 1 is all; floor: with those upside down",
@@ -24,12 +25,13 @@ ROW_FIGURES = {
     "edge_recall": "share of the edges asked for that are there",
     "colourfulness": "0 is grey, 45 quite colourful (Hasler and Süsstrunk 2003)",
     "sharpness": "variance of the Laplacian at 256 px",
+    "pixel_grid": "share of the edges that lie on one grid of squares: pixel art",
     "ear_size": "how large the ears look, to be held against the photos'; -1 small, 1 large",
     "hair_volume": "how bushy the hair looks, to be held against the photos'; -1 flat, 1 bushy",
 }
 # The columns that say what measured a figure.
 MEASURED_BY = {
-    **dict.fromkeys(("likeness", "distance", "strangers_less_alike"), "likeness_by"),
+    **dict.fromkeys(("likeness", "distance", "strangers_less_alike", "copying"), "likeness_by"),
     **dict.fromkeys(("prompt_seen", "prompt_cosine"), "fidelity_by"),
     **dict.fromkeys(("ear_size", "hair_volume"), "features_by"),
 }
@@ -37,10 +39,14 @@ MEASURED_BY = {
 
 @dataclass(frozen=True)
 class Scale:
-    """What a figure is by chance or for strangers, and at its best; None where it is not known."""
+    """What a figure is by chance or for strangers, and at its best; None where it is not known.
+
+    floor_of: which strangers, where there are several kinds.
+    """
 
     floor: float | None = None
     ceiling: float | None = None
+    floor_of: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
-"""What a notebook shows to be changed by hand: sliders, and a picture to click on.
+"""What a notebook shows to be used by hand: sliders, a picture to click on, cards to answer.
 
-`explore` has the settings of one function, `pick_region` the clicks that select a region; the
-whole series as an app is in `app`. Works with ipywidgets 7.7 and 8.
+`explore` has the settings of one function, `pick_region` the clicks that select a region, `ask`
+cards to be answered; the whole series as an app is in `app`. Works with ipywidgets 7.7 and 8.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -17,11 +19,13 @@ from PIL import Image
 
 from portraitlib.generate.calls import bind_call, get_setting, setting_names, with_settings
 from portraitlib.generate.regions import RADIUS, select_region
+from portraitlib.measuring.blind import Card, agreement, draw_cards, score_cards, write_answers
 from portraitlib.photos.files import read_content
+from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.photos.pictures import Picture, open_picture
 from portraitlib.portrait import Portrait, caption
 from portraitlib.settings import UsageError
-from portraitlib.show import show_strip
+from portraitlib.show import show_grid, show_strip
 from portraitlib.studio.fields import SHOWN, Setting, make_setting, shown
 from portraitlib.studio.gallery import data_link, encoded
 from portraitlib.studio.look import reader_present, style, text_of, without_reader
@@ -29,6 +33,7 @@ from portraitlib.studio.uploads import FilePlace, Files, put_picture
 
 THUMBNAIL_PX = 96
 CLICKED_PX = 512
+ASKED = {"Me": True, "Not me": False}  # what the buttons say of a card
 # What has a control, in the order of the screen, where the function knows it.
 EXPLORED = [name for name, how in SHOWN.items() if how.explored]
 
@@ -222,3 +227,70 @@ def _address_of(picture: Image.Image) -> str:
     factor = CLICKED_PX / max(picture.size)
     size = (round(picture.width * factor), round(picture.height * factor))
     return data_link(encoded(picture.resize(size, Image.Resampling.BICUBIC)), "image/jpeg")
+
+
+# --- cards to answer -----------------------------------------------------------------------------
+
+
+def ask(
+    photos: PhotoSet,
+    portraits: Sequence[Portrait | Image.Image],
+    strangers: Sequence[Portrait | Image.Image],
+    *,
+    count: int = 20,
+    seed: int = 0,
+    folder: str | Path | None = None,
+) -> Any:
+    """Return cards one by one, the person's portraits among strangers', and two buttons under them.
+
+    No score is shown before the last answer; then how often the eye and likeness agree.
+    photos: of the person, best some that nothing was trained on.  portraits: drawn of the person.
+    strangers: in the same style, as `pl.style_strangers` draws them; those on no card are
+        likeness 0.  count: cards, 2 to 200, half of each.  seed: decides which, and their order.
+    folder: where the answers are kept, for `pl.read_answers`; no earlier one is replaced.
+
+    A notebook that runs without a reader gets a figure of the cards instead, at once. Raises
+    UsageError for what cannot be shown or measured.
+    """
+    cards = draw_cards(portraits, strangers, count, seed)
+    if not reader_present():
+        pictures = [card.image for card in cards if card.image]
+        return show_grid(
+            pictures, 10, title=f"Which of these {len(cards)} are {photos.identifier}?"
+        )
+    return _card_box(score_cards(cards, photos, strangers), photos, folder)
+
+
+def _card_box(cards: Sequence[Card], photos: PhotoSet, folder: str | Path | None) -> Any:
+    """The person's photos, a card, its two buttons, and what is said: "3 of 20"."""
+    answers: list[Card] = []
+    known, kind = show_strip(photos.images[:6]).encoded()
+    who = widgets.Image(value=known, format=kind)
+    shown_card = widgets.Image(format="jpeg", layout=widgets.Layout(width="256px"))
+    said = widgets.HTML()
+    buttons = {widgets.Button(description=words): me for words, me in ASKED.items()}
+
+    def show() -> None:
+        said.value = f"{len(answers) + 1} of {len(cards)}"
+        if len(answers) < len(cards):
+            put_picture(shown_card, cards[len(answers)].image, CLICKED_PX)
+            return
+        for button in buttons:
+            button.disabled = True
+        said.value = html.escape(agreement(answers))
+        if folder is not None:
+            try:
+                said.value += f"<br>kept in {html.escape(str(write_answers(folder, answers)))}"
+            except UsageError as problem:
+                said.value += f"<br><b>{html.escape(str(problem))}</b>"
+
+    def answer(button: Any) -> None:
+        if len(answers) < len(cards):
+            answers.append(replace(cards[len(answers)], me=buttons[button]))
+            show()
+
+    for button in buttons:
+        button.on_click(answer)
+    show()
+    box = widgets.VBox([widgets.HTML(style()), who, shown_card, widgets.HBox([*buttons]), said])
+    return box.add_class("pl-studio").add_class("pl-explore")

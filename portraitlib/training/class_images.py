@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -48,6 +49,7 @@ COUNT = Range(1, MOST, "class images", example=100)
 # detail: of the embedded model's, 2 in 102 show no coherent face (3 in 103 at 25 steps), and they
 # are 4 % less sharp.
 STEPS_SHARE, LEAST_STEPS = 0.6, 15
+APART = 2**31  # the first seed of a style's strangers, far from those of anybody's portraits
 NEEDED = {"seconds", "num_inference_steps", "guidance_scale"}  # in a kept one's recipe
 
 
@@ -100,6 +102,38 @@ def make_class_images(
         warnings.warn(f"class images: {note}", stacklevel=2)
     source = f"{classes.source}, kept in {folder}"
     return replace(classes, drawn=len(kept) - before, notes=tuple(notes), source=source)
+
+
+def style_strangers(
+    model: Model,
+    prompt: str,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    count: int = 64,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    on_step: OnStep | None = None,
+) -> list[Image.Image]:
+    """Draw strangers in a style, or take those drawn before: where `pl.measure` puts likeness 0.
+
+    The model draws without its adapters, and the prompt goes without their identifiers: "portrait
+    of jrdnpl man, oil painting" becomes "portrait of man, oil painting".
+    sampling: how the portraits to be measured are drawn; the strangers have the same settings and
+        other seeds, which do not depend on it, so that they are drawn once.
+    count: 1 to 1000; the floor is their median.  cache, on_step: as for `make_class_images`.
+
+    Returns (size_px, size_px) RGB pictures, each with a face. Warns and raises as
+    `make_class_images` does. Where the style is an adapter itself, draw strangers with
+    `make_class_images` and a model that has that one alone.
+    """
+    check_inputs(model, prompt, sampling)
+    for adapter, _ in model.adapters:
+        if adapter.identifier:
+            prompt = re.sub(rf"\b{re.escape(adapter.identifier)}\b\s*", "", prompt)
+    seed = APART if sampling.seed < APART // 2 else 0
+    settings = fill_defaults(model, replace(sampling, seed=seed, num_images=1))
+    base = model.base or model
+    drawn = make_class_images(base, prompt, count, settings, cache=cache, on_step=on_step)
+    return list(drawn)
 
 
 def class_images_cost(

@@ -152,7 +152,9 @@ def _identity(asked: _Asked) -> dict[str, Any]:
     model, photos, settings = asked.model, asked.photos, asked.settings
     masks = [photo.mask and picture_hash(photo.mask) for photo in photos]
     crops = [photo.conditioning for photo in photos] if model.preset.knows_sizes else None
-    return {
+    size_px = model.preset.size_px
+    resized = {"size_px": size_px} if size_px != photos.images[0].width else {}
+    return resized | {
         "model": model.name,
         "model_revision": model.revision,
         "adapters": model.adapter_entries,

@@ -51,6 +51,34 @@ def test_edges_can_be_a_picture_and_their_floor_is_what_chance_gives(astronaut):
     assert turned["edge_f1"].mean == pytest.approx(measured["edge_f1"].scale.floor, abs=0.05)
 
 
+# --- pixel art ------------------------------------------------------------------------------------
+
+
+def test_pixel_art_has_a_grid_at_any_size_and_offset_and_photographs_have_none(astronaut):
+    drawn = pl.subject_portrait("pixel-art", size_px=192)
+    assert appearance.pixel_grid(drawn) > 0.95
+    for size_px, share in ((96, 0.95), (144, 0.8), (512, 0.95)):
+        resized = drawn.resize((size_px, size_px), Image.Resampling.BICUBIC)
+        assert appearance.pixel_grid(resized) > share
+    assert appearance.pixel_grid(drawn.crop((7, 2, 180, 165))) > 0.9
+    others = [pl.subject_portrait(style) for style in ("photorealistic", "anime", "comic-book")]
+    for picture in (astronaut, astronaut.resize((96, 96)), astronaut.resize((1024, 1024)), *others):
+        assert appearance.pixel_grid(picture) < 0.2
+    # Some of the edges on a grid: about their share.
+    half = drawn.copy()
+    half.paste(astronaut.resize((192, 192)).crop((0, 96, 192, 192)), (0, 96))
+    assert 0.3 < appearance.pixel_grid(half) < 0.8
+
+
+def test_pictures_without_edges_or_too_small_for_squares_have_no_grid():
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    for picture in (BLANK, BLANK.resize((1, 1)), Image.fromarray(noise)):
+        assert appearance.pixel_grid(picture) == 0
+    bar = BLANK.copy()
+    bar.paste("white", (40, 0, 96, 96))  # one straight edge is on any grid: nothing is known
+    assert appearance.pixel_grid(bar) == 0
+
+
 # --- colour and sharpness ------------------------------------------------------------------------
 
 

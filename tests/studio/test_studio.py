@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from PIL import Image
 
+from portraitlib.measuring.blind import read_answers
+from portraitlib.photos.subject import subject_photos
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Sampling, UsageError
 
@@ -16,7 +18,7 @@ nbclient = pytest.importorskip("nbclient")
 
 from arrivals import arrive  # noqa: E402
 
-from portraitlib.studio.explore import explore  # noqa: E402
+from portraitlib.studio.explore import ask, explore  # noqa: E402
 from portraitlib.studio.uploads import FilePlace  # noqa: E402
 
 PRESET = SimpleNamespace(preset=SimpleNamespace(num_inference_steps=25, guidance_scale=5.0))
@@ -208,3 +210,49 @@ def test_the_thresholds_of_edges_have_sliders_and_edges_have_no_recipe_to_tell()
     controls(box)["low threshold"].value = 50
     press(box)
     assert shown(box).value and said(box) == ""
+
+
+# --- cards to answer -----------------------------------------------------------------------------
+
+
+def cards_of(box):
+    """The two buttons, the card and what is said."""
+    _, _, card, row, line = box.children
+    return row.children, card, line
+
+
+def test_cards_are_answered_without_scores_and_the_answers_are_kept(tmp_path):
+    his, held_out = subject_photos().images, subject_photos(held_out=True)
+    strangers = [Image.effect_noise((96, 96), 40 + i).convert("RGB") for i in range(3)]
+    for times in (1, 2):
+        box = ask(held_out, his, strangers, count=6, folder=tmp_path)
+        (me, not_me), card, line = cards_of(box)
+        seen = set()
+        for number in range(6):
+            assert line.value == f"{number + 1} of 6" and not me.disabled
+            seen.add(card.value)
+            (me if number % 2 else not_me).click()
+        assert len(seen) == 6 and me.disabled and not_me.disabled
+        assert "agree on" in line.value and "3 without a face" in line.value
+        me.click()
+        answers = read_answers(tmp_path)
+        assert len(answers) == times
+        assert [each.me for each in answers[-1]] == [False, True] * 3
+        assert sum(each.named for each in answers[-1]) == 3
+
+
+def test_a_folder_that_refuses_is_told_after_the_last_card(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    his = subject_photos().images
+    box = ask(subject_photos(held_out=True), his, his, count=2, folder=tmp_path / "file" / "in")
+    (me, _), _, line = cards_of(box)
+    me.click()
+    me.click()
+    assert "agree on" in line.value and "cannot be written" in line.value
+
+
+def test_without_a_reader_the_cards_are_a_figure_at_once(monkeypatch):
+    monkeypatch.setattr("portraitlib.studio.explore.reader_present", lambda: False)
+    his = subject_photos().images
+    figure = ask(subject_photos(held_out=True), his, his[:3], count=6)
+    assert figure.encoded()[1] == "jpeg" and len(figure.axes) == 6
