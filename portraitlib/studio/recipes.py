@@ -146,8 +146,6 @@ def parameters_of_screen(screen: Screen) -> dict[str, Any]:
     flat: dict[str, Any] = {"method": screen.method, "prompt": screen.prompt}
     for name in RECORDS:
         flat |= asdict(getattr(screen, name))
-    if screen.sampling.speed is None:  # the notebook has no parameter for it
-        del flat["speed"]
     training = {} if screen.training is None else asdict(screen.training)
     return flat | {
         "photo_file": screen.photo_file,
@@ -165,7 +163,7 @@ def screen_of_parameters(**flat: Any) -> Screen:
     Raises UsageError for an unknown name and for values that a settings record refuses.
     """
     start = Screen()
-    known = {*parameters_of_screen(start), "speed"}
+    known = set(parameters_of_screen(start))
     unknown = sorted(set(flat) - known)
     if unknown:
         raise UsageError(f"unknown setting {unknown[0]!r}: expected some of {', '.join(known)}")
