@@ -18,6 +18,7 @@ from notebooks import refresh
 from portraitlib import places
 from portraitlib.batch import notebook, runs
 from portraitlib.batch.results import opening_words
+from portraitlib.models.presets import PRESETS
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 DEMO = tomllib.loads((FOLDER / "demo.toml").read_text(encoding="utf-8"))
@@ -176,14 +177,31 @@ def test_the_demo_knows_the_notebook_and_its_parameters(name):
     notebook.check_parameters(FOLDER / f"{name}.ipynb", parameters)
 
 
-def test_what_fits_into_a_free_session_is_said_in_parameters_that_are_there():
+def test_what_a_model_has_time_for_is_taken_where_a_parameter_is_none():
+    mini, sdxl = (PRESETS[name].experiment for name in ("mini", "sdxl"))
+    assert mini.keys() == sdxl.keys()
+    taken: set[str] = set()
+    for name in NOTEBOOKS:
+        parameters = papermill.inspect_notebook(FOLDER / f"{name}.ipynb")
+        code = "\n".join(cell.source for cell in code_cells(name))
+        for parameter, key in re.findall(
+            r"(\w+) or (?:model\.preset\.)?experiment\[\"(\w+)\"\]", code
+        ):
+            assert parameters[parameter]["default"] == "None", (name, parameter)
+            for experiment in (mini, sdxl):
+                given = {parameter: experiment[key]}
+                notebook.check_parameters(FOLDER / f"{name}.ipynb", given)
+            taken.add(key)
+    assert taken == set(sdxl)
+
+
+def test_the_minutes_on_a_t4_are_those_of_the_notebooks():
     text = (FOLDER.parent / "docs" / "colab.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d\d_\w+) \| [^|]+ \|([^|]*)\|$", text, re.MULTILINE)
-    assert [name for name, _ in rows] == [name for name in NOTEBOOKS if name != "09_studio"]
-    for name, values in rows:
-        told = dict(re.findall(r"`(\w+) = ([^`]+)`", values))
-        given = {key: ast.literal_eval(value) for key, value in told.items()}
-        notebook.check_parameters(FOLDER / f"{name}.ipynb", given)
+    rows = dict(re.findall(r"^\| (\d\d_\w+) \| (\d+) \|", text, re.MULTILINE))
+    assert list(rows) == [name for name in NOTEBOOKS if name != "09_studio"]
+    for name, minutes in rows.items():
+        assert int(minutes) <= 90
+        assert f"about {minutes} minutes on a T4" in prose(name)[0], name
 
 
 @pytest.mark.slow

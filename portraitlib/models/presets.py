@@ -36,7 +36,7 @@ MINI_TRAINING: Mapping[str, Any] = MappingProxyType(
 SDXL_EXPERIMENT: Mapping[str, Any] = MappingProxyType(
     {"size_px": 768, "num_images": 2, "num_class_images": 16, "watch_every": 125}
     | {"experiment_steps": 50, "num_trainings": 2, "first_steps": 25, "epoch_factors": [1, 4]}
-    | {"class_image_counts": [16], "prior_loss_weights": [1.0], "several_train_steps": 200}
+    | {"class_image_counts": [16], "prior_loss_weights": [1.0], "several_train_steps": 175}
     | {"style_steps": 75, "adapter_scales": [0.6, 1.0], "control_scales": [0.0]}
 )
 MINI_EXPERIMENT: Mapping[str, Any] = MappingProxyType(
@@ -122,7 +122,7 @@ class Preset:
     source: str
     revision: str | None
     size_px: int = 0
-    num_inference_steps: int = 30
+    num_inference_steps: int = 25
     guidance_scale: float = 5.0
     gpu_dtype: str = "float16"
     gpu_memory_gb: float = 0.0
