@@ -85,9 +85,9 @@ def test_the_wheel_carries_the_weights_and_every_module(wheel):
     assert not {name for name in wheel if name.startswith(kept_out)}
 
 
-def test_the_weights_are_safetensors_and_at_most_40_mb():
+def test_the_weights_are_safetensors_and_at_most_45_mb():
     assert (ROOT / "portraitlib/mini/weights/model_index.json").is_file()
-    assert sum(path.stat().st_size for path in weights()) <= 40e6
+    assert sum(path.stat().st_size for path in weights()) <= 45e6
     assert {path.suffix for path in weights()} <= {".safetensors", ".json", ".txt", ".md", ".png"}
 
 

@@ -368,9 +368,10 @@ that it has never seen, AUC: how often two shots of one person lie nearer than t
 
 ### A face, shown
 
-An IP-Adapter (`weights_ip_adapter`, 1.4 M numbers, 2.9 MB on top of the above) reads what the second
-network sees of a face before it becomes a point, as eight tokens beside the words. 2,500 people of the
-world in seven shots each taught it, the rest of the model unchanged, in 7,500 steps of 24.
+An IP-Adapter (`weights_ip_adapter`, 1.4 M numbers, 2.9 MB on top of the above) reads what the
+second network sees of a face before it becomes a point, as eight tokens beside the words. 2,500
+people of the world in seven shots each taught it, the rest of the model unchanged, in 7,500 steps
+of 24.
 `python -m recipes.first_mini.ip_adapter` trains it, `python -m recipes.first_mini.person_figures`
 measures it ([figures](../../docs/measured.md#one-photo-no-training)).
 
