@@ -186,7 +186,7 @@ def test_nothing_runs_that_does_nothing(steered, shots, edges):
 def test_steps_can_stop_anywhere_and_go_on(steered, edges):
     from portraitlib.generate import control
 
-    run = control._prepare(steered, edges, PROMPT, QUICK, [HALF], None, 1.0, None)
+    run = control._prepare(steered, edges, PROMPT, QUICK, [HALF], None, 1.0, None, None)
     state, timesteps = control._start(run.order)
     drawing, plan = control._drawing(run), denoise.make_plan([HALF], len(timesteps))
     whole = denoise.denoise(drawing, state, timesteps, plan)
