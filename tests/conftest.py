@@ -198,6 +198,7 @@ def halves(mini):
     pipeline = parts.assemble(folder, weights, torch.float16)
     assert (pipeline.unet.dtype, pipeline.vae.dtype) == (torch.float16, torch.float32)
     fresh = {"prompts": OrderedDict(), "pictures": OrderedDict(), "controlnets": {}}
+    fresh |= {"ip_adapters": {}, "faster": OrderedDict()}
     return replace(mini, pipeline=pipeline, dtype=torch.float16, **fresh)
 
 

@@ -24,6 +24,7 @@ def test_every_way_to_draw_gives_a_picture_and_says_its_number_type(halves, astr
         pl.text_to_image(halves, PROMPT, QUICK),
         pl.image_to_image(halves, astronaut, PROMPT, QUICK, strength=0.6),
         pl.control_to_image(halves, edges, PROMPT, QUICK),
+        pl.text_to_image(halves, PROMPT, QUICK, person=pl.subject_photos()),
     )
     mask = pl.select_region(drawn.image, point=(0.5, 0.5))
     others.append(pl.inpaint(halves, drawn.image, mask, PROMPT, QUICK))

@@ -21,7 +21,7 @@ from portraitlib.sheet import COLOURS, FAINT, INK, LABEL_POINTS, Picture, axes_a
 
 IS_HIM = 0.5  # likeness: half of the way from strangers to his own photos
 FRONTIER_PX = (1060, 520)
-MARKERS = "os^Dvp*X"
+MARKERS = "os^Dvp*XPd"
 SCORES, FORM = "scores.json", 1
 OLD_SCORES = "report.json"  # what version 0.1 called it, and a batch calls something else
 
