@@ -157,7 +157,7 @@ def test_whatever_draws_can_be_fast(ask_apart):
     told = ask_apart(EVERYWHERE)
     assert all(told["differ"].values()) and all(told["again"].values()), told
     assert told["formed"] == 2 * 4  # half of 8 steps, with the LoRA and without
-    assert told["swept"] == [[None, 30], ["hyper8", 8]]
+    assert told["swept"] == [[None, 25], ["hyper8", 8]]
     assert told["classes"] == [2, True]
 
 
