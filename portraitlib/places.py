@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import tempfile
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -175,9 +176,10 @@ def output_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def hold_lock(folder: Path, what: str = "run") -> Iterator[None]:
+def hold_lock(folder: Path, what: str = "run", *, wait: bool = False) -> Iterator[None]:
     """Make the folder if need be, and keep every other `what` out of it; dies with the process.
 
+    wait: for another that has it, which is told by a warning.
     Raises UsageError if another has it, whose process is named, or if the folder cannot be
     written to.
     """
@@ -187,7 +189,15 @@ def hold_lock(folder: Path, what: str = "run") -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
-        lock.acquire()
+        try:
+            lock.acquire()
+        except Timeout:
+            if not wait:
+                raise
+            warnings.warn(
+                f"{folder}: another {what} is at work there; waiting for it", stacklevel=4
+            )
+            lock.acquire(timeout=-1)
     except Timeout:
         holder = ""
         with contextlib.suppress(OSError):

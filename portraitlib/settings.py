@@ -115,6 +115,20 @@ def check_fields(record: Any) -> None:
             raise UsageError(f"{where} True or False")
 
 
+def check_span(record: Any) -> None:
+    """Raise UsageError unless a record's start comes before its end."""
+    if record.start >= record.end:
+        raise UsageError(
+            f"{type(record).__name__}.start: got {record.start:g} with end={record.end:g}, "
+            "expected start before end; try start=0.0, end=1.0"
+        )
+
+
+def acts_in(record: Any, step: int, steps: int) -> bool:
+    """Does a step, from 0, of so many lie wholly between a record's start and end?"""
+    return step / steps >= record.start and (step + 1) / steps <= record.end
+
+
 def _plain_number(value: Any, whole: bool) -> int | float | None:
     """A finite int (if whole) or float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -341,8 +355,4 @@ class Control:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.start >= self.end:
-            raise UsageError(
-                f"Control.start: got {self.start:g} with end={self.end:g}, expected start before "
-                "end; try start=0.0, end=1.0"
-            )
+        check_span(self)

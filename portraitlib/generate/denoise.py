@@ -19,7 +19,7 @@ from portraitlib.generate.person import Speaking
 from portraitlib.models.load import Model
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import once
-from portraitlib.settings import Control
+from portraitlib.settings import Control, acts_in
 
 CONDITIONS_KEPT = 8  # embedded conditions that a control model keeps; 10 MB each with SDXL
 
@@ -51,11 +51,10 @@ class Drawing:
 class State:
     """A drawing between two steps: latents (images, 4, height/8, width/8) and all that remembers.
 
-    step: how many were run.
-
     The scheduler knows its place in the steps, the generators what noise comes next.
     shared: where several runs go on from here, what the control models say of these latents: runs
         that differ in scale alone need it said once.
+    step: how many were run.
     """
 
     latents: torch.Tensor
@@ -151,8 +150,8 @@ def make_plan(controls: Sequence[Control], steps: int) -> Plan:
     """Who acts in which step: all that lie wholly between start and end, if scale is not 0."""
 
     def act(control: Control, step: int) -> Act:
-        inside = step / steps >= control.start and (step + 1) / steps <= control.end
-        return (control.scale, control.guess_mode) if inside and control.scale else None
+        acts = control.scale and acts_in(control, step, steps)
+        return (control.scale, control.guess_mode) if acts else None
 
     return [tuple(act(control, step) for control in controls) for step in range(steps)]
 

@@ -6,7 +6,6 @@ keys and values of its own for them (Ye et al. 2023, https://arxiv.org/abs/2308.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from portraitlib.photos.faces.find import DRAWN, FINDERS, encoder_for
 from portraitlib.photos.photo_set import Likeness, Photo, PhotoSet
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import once
-from portraitlib.settings import UsageError, nearest, shown
+from portraitlib.settings import UsageError, acts_in, nearest, shown
 
 PEOPLE_KEPT = 8  # photo sets that a model remembers as its network sees them; 0.7 MB a photo
 CLIP_PX = 224
@@ -92,7 +91,7 @@ def speak_for(
     nothing, seen = once(loaded.people, tuple(hashes), PEOPLE_KEPT, lambda: loaded.look(photos))
     embeds = torch.cat([nothing, seen] if guided else [seen]).to(model.device, model.dtype)
     scale = loaded.scale if likeness.scale is None else likeness.scale
-    acts = [likeness.acts_in(step, steps) for step in range(steps)]
+    acts = [acts_in(likeness, step, steps) for step in range(steps)]
     entry = {"photos": hashes, "scale": scale, "start": likeness.start, "end": likeness.end}
     entry |= {"weights": loaded.name, "revision": loaded.revision}
     return Speaking(loaded, embeds, [scale * act for act in acts], entry)
@@ -175,9 +174,8 @@ def _find(model: Model, weights: str | None) -> tuple[IpAdapterSource, Path]:
                 f"Likeness.weights: got {what}, expected an IP-Adapter's .safetensors or a preset: "
                 f"{nearest(weights, PRESETS)}"
             )
-        kind = PRESETS["mini" if model.preset.ip_adapter is PRESETS["mini"].ip_adapter else "sdxl"]
-        assert kind.ip_adapter is not None
-        return kind.ip_adapter._replace(name=path.name, file=str(path), revision=None), path
+        kind = _kind_of(path, files.check_safetensors(path))
+        return kind._replace(name=path.name, file=str(path), revision=None), path
     if source is None:
         raise UsageError(
             f"{model.name} has no IP-Adapter of its own; one like SDXL takes that of the preset: "
@@ -190,7 +188,7 @@ def _find(model: Model, weights: str | None) -> tuple[IpAdapterSource, Path]:
 
 def _load(model: Model, source: IpAdapterSource, path: Path) -> IpAdapter:
     shapes = files.check_safetensors(path)
-    _check_fits(model, source, path, shapes)
+    _check_fits(model, path, shapes)
     state: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     with files.open_safetensors(path, "pt") as file:
         for name in shapes:
@@ -213,24 +211,33 @@ def _load(model: Model, source: IpAdapterSource, path: Path) -> IpAdapter:
     for part in (projection, *processors.values()):
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)
-    with open(path, "rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()[:32]
-    revision = source.revision or f"sha256:{digest}"
-    look = LOOKS[source.image_encoder.partition("/")[0]].of(model, source)
+    revision = source.revision or files.content_revision(path)
+    look = LOOKS[source.looks].of(model, source)
     return IpAdapter(source.name, revision, source.scale, processors, projection, look)
 
 
-def _check_fits(
-    model: Model, source: IpAdapterSource, path: Path, shapes: dict[str, list[int]]
-) -> None:
-    """Raise UsageError unless the tensors are an IP-Adapter of the model's family and kind."""
+def _kind_of(path: Path, shapes: dict[str, list[int]]) -> IpAdapterSource:
+    """The preset's that reads photos in the same way; raises UsageError if there is none."""
     parts = {name.partition(".")[0] for name in shapes}
-    keys = [shape for name, shape in shapes.items() if name.endswith("to_k_ip.weight")]
-    if parts != {"image_proj", "ip_adapter"} or not keys:
+    if parts != {"image_proj", "ip_adapter"}:
         raise UsageError(
             f"{path}: not an IP-Adapter; expected tensors of image_proj and ip_adapter, got "
             f"{', '.join(sorted(parts)[:3])}"
         )
+    for preset in PRESETS.values():
+        if (source := preset.ip_adapter) is not None:
+            first, width = LOOKS[source.looks].reads
+            if shapes.get(first, [0, 0])[1] == width:
+                return source
+    raise UsageError(
+        f"{path}: an IP-Adapter of another kind, which reads something else than faces by mini's "
+        "encoder or Plus-Face's CLIP; try the preset's own"
+    )
+
+
+def _check_fits(model: Model, path: Path, shapes: dict[str, list[int]]) -> None:
+    """Raise UsageError unless the layers for words are those of the model."""
+    keys = [shape for name, shape in shapes.items() if name.endswith("to_k_ip.weight")]
     unet = model.pipeline.unet
     names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
     wanted = [
@@ -240,13 +247,7 @@ def _check_fits(
     if sorted(keys) != sorted(wanted):
         raise UsageError(
             f"{path}: an IP-Adapter of another base model than {model.name}: {len(keys)} layers of "
-            f"words {keys[0][1]} wide, expected {len(wanted)} of {wanted[0][1]}"
-        )
-    first, width = LOOKS[source.image_encoder.partition("/")[0]].reads
-    if shapes.get(first, [0, 0])[1] != width:
-        raise UsageError(
-            f"{path}: an IP-Adapter of another kind, which reads something else than faces as "
-            f"{source.image_encoder} sees them; try the preset's own"
+            f"words {keys[0][1] if keys else 0} wide, expected {len(wanted)} of {wanted[0][1]}"
         )
 
 
@@ -336,5 +337,5 @@ class Look(NamedTuple):
 
 LOOKS = {
     "mini": Look(_by_mini, ("image_proj.proj.0.weight", 256)),
-    "models": Look(_by_clip, ("image_proj.proj_in.weight", 1280)),
+    "clip": Look(_by_clip, ("image_proj.proj_in.weight", 1280)),
 }

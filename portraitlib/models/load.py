@@ -87,15 +87,15 @@ class Model:
     def at_size(self, size_px: int | None) -> Model:
         """The same model, drawing and learning at another size by default; None keeps the own.
 
-        size_px: width and height in pixels. SDXL at 768 takes about half of the time that it does
-        at 1024, and faces are about as good. Raises UsageError for one out of range.
+        size_px: width and height in pixels; SDXL at 768 takes about half of the time that it does
+        at 1024. Raises UsageError for one out of range.
         """
         if size_px is None:
             return self
         side_px = int(check_number("at_size", "size_px", size_px, RANGES["size_px"]))
         preset = dataclasses.replace(self.preset, size_px=side_px)
         base = self.base and self.base.at_size(side_px)
-        return dataclasses.replace(self, preset=preset, base=base)
+        return dataclasses.replace(self, preset=preset, base=base, faster=OrderedDict())
 
     def with_adapter(self, adapter: Adapter, scale: float = 1.0) -> Model:
         """This model with what an adapter has learnt; this one stays as it is.

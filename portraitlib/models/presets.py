@@ -52,16 +52,18 @@ class IpAdapterSource(NamedTuple):
     """Where the weights are by which a person's photos speak beside the words.
 
     hub: the id of a repository; None where `file` lies in the package.
-    image_encoder: what looks at the photos: "mini", or the folder of CLIP's ViT-H in the hub.
+    looks: what looks at the photos: "mini", its encoder of faces, or "clip", whose ViT-H lies in
+        the folder `image_encoder` of the hub.
     scale: how loud they are by default.
     """
 
     name: str
     file: str
-    image_encoder: str
+    looks: str
     scale: float
     hub: str | None = None
     revision: str | None = None
+    image_encoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ PRESETS = {
             ip_adapter=IpAdapterSource(
                 name="mini",
                 file=str(PACKAGE / "mini" / "weights_ip_adapter" / "ip_adapter.safetensors"),
-                image_encoder="mini",
+                looks="mini",
                 scale=1.0,
             ),
             finder="mini",
@@ -183,10 +185,11 @@ PRESETS = {
             ip_adapter=IpAdapterSource(
                 name="h94/IP-Adapter Plus-Face",
                 file="sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors",
-                image_encoder="models/image_encoder",
+                looks="clip",
                 scale=0.7,
                 hub="h94/IP-Adapter",  # Apache-2.0
                 revision="018e402774aeeddd60609b4ecdb7e298259dc729",
+                image_encoder="models/image_encoder",
             ),
             speeds=MappingProxyType({"hyper8": HYPER_8}),
         ),

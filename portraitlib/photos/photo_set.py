@@ -11,7 +11,7 @@ from PIL import Image
 from portraitlib.photos.crop import Crop
 from portraitlib.photos.faces.find import FINDERS, Face
 from portraitlib.photos.files import Skipped
-from portraitlib.settings import UsageError, check_fields
+from portraitlib.settings import UsageError, check_fields, check_span
 
 IDENTIFIER = "jrdnpl"
 USED, WARNED, LEFT_OUT = "used", "used with a warning", "left out"
@@ -181,15 +181,7 @@ class Likeness:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.start >= self.end:
-            raise UsageError(
-                f"Likeness.start: got {self.start:g} with end={self.end:g}, expected start before "
-                "end; try start=0.0, end=1.0"
-            )
-
-    def acts_in(self, step: int, steps: int) -> bool:
-        """Does it act in this step, from 0, of so many that are run?"""
-        return step / steps >= self.start and (step + 1) / steps <= self.end
+        check_span(self)
 
 
 def picture_set(

@@ -137,17 +137,18 @@ class History:
 
 
 @contextmanager
-def open_run(folder: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
+def open_run(folder: Path, identity: Mapping[str, Any], *, wait: bool = False) -> Iterator[Path]:
     """Take a folder for a training run, new or begun, for as long as this lasts; gives the folder.
 
     identity: setting -> plain JSON values; everything without which a saved step is of no use
         (hash of the photos, revision of the model, rank ...).
+    wait: for another process that has a run there, rather than be refused.
 
     Raises UsageError, before any work: the folder cannot be written to, another process has a run
     there, or it was begun with another identity, which is named.
     """
     plain = json.loads(json.dumps(identity))
-    with hold_lock(folder):
+    with hold_lock(folder, wait=wait):
         _refuse_another(folder, plain)
         write_json(folder / RUN, {"form": FORM, "identity": plain})
         yield folder

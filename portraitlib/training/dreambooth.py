@@ -110,10 +110,9 @@ def train_dreambooth(
 ) -> Adapter:
     """Teach the model the person of the photos; the model itself stays as it is.
 
-    class_images: pictures of others of the class, which keep the class word from becoming the
-        person (prior preservation); None for none.
-    folder: of the run; None for one found by content. A run that was stopped there goes on, bit for
-        bit; one that is complete is not trained again.
+    class_images: pictures of others, which keep the class word from becoming the person.
+    folder: of the run; None for one found by content, where a twin at work is waited for. A run that
+        was stopped there goes on, bit for bit; a complete one is not trained again.
     watch: called before the first step, after every `watch_every` steps and after the last, with
         the model as it is and the step; `film_strip` makes one, `read_film` reads what it gives. A
         run that goes on calls it with the untouched model and 0 first, and keeps nothing of that.
@@ -133,7 +132,8 @@ def train_dreambooth(
     identity = _identity(asked)
     place = cache_folder("training") / digest(identity) if folder is None else output_folder(folder)
     accelerator = start_accelerator(model, place, trackers)
-    with open_run(place, identity) if accelerator.is_main_process else nullcontext():
+    run = open_run(place, identity, wait=folder is None)
+    with run if accelerator.is_main_process else nullcontext():
         accelerator.wait_for_everyone()
         if (path := place / ADAPTER).is_file():  # it is written when all is done
             return Adapter.open(path)

@@ -207,6 +207,35 @@ def _train(
             save_state(folder, module, average, optimizer, note)
 
 
+def under_noise(
+    latents: torch.Tensor, noise: torch.Tensor, kept: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents under noise, and what the network is to say of them: v, in channels-last.
+
+    kept: (n,), how much of the signal's power each sample keeps.
+    """
+    a = kept[:, None, None, None]
+    noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).contiguous(
+        memory_format=torch.channels_last
+    )
+    return noisy, a.sqrt() * noise - (1 - a).sqrt() * latents
+
+
+def weighted_error(
+    got: torch.Tensor, wanted: torch.Tensor, kept: torch.Tensor, where: torch.Tensor
+) -> torch.Tensor:
+    """The mean squared error, by the signal-to-noise ratio and by the place, (n, height, width)."""
+    ratio = kept / (1 - kept)
+    weight = ratio.clamp(max=5) / (ratio + 1) + 0.2
+    error = ((got - wanted).square().mean(1) * where).mean((1, 2))
+    return (error * weight).mean() / weight.mean()
+
+
+def picture_sizes(count: int) -> torch.Tensor:
+    """What the network is told of sizes and crops: whole pictures, (count, 6)."""
+    return torch.tensor([[SIZE_PX, SIZE_PX, 0, 0, SIZE_PX, SIZE_PX]]).repeat(count, 1)
+
+
 def _loss(
     network: Any,
     encoded: Encoded,
@@ -229,13 +258,8 @@ def _loss(
     # One time step in each part of the range: the same spread in every batch.
     times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) / BATCH * 1000).astype(int))
     times = times.to(device)
-    a = kept[times][:, None, None, None]
-    noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
-    noisy = noisy.contiguous(memory_format=torch.channels_last)
-    wanted = a.sqrt() * noise - (1 - a).sqrt() * latents
-    sizes = torch.tensor([[SIZE_PX, SIZE_PX, 0, 0, SIZE_PX, SIZE_PX]], device=device).repeat(
-        BATCH, 1
-    )
+    noisy, wanted = under_noise(latents, noise, kept[times])
+    sizes = picture_sizes(BATCH).to(device)
     steered = {}
     if conditions is not None:
         steered["condition"] = conditions[chosen].float().div(255).to(device)
@@ -246,11 +270,8 @@ def _loss(
         added_cond_kwargs={"text_embeds": pooled.float().to(device), "time_ids": sizes},
         **steered,
     ).sample
-    ratio = kept[times] / (1 - kept[times])
-    weight = ratio.clamp(max=5) / (ratio + 1) + 0.2
     where = encoded.weights[chosen].float().to(device)
-    error = ((got - wanted).square().mean(1) * where).mean((1, 2))
-    return (error * weight).mean() / weight.mean()
+    return weighted_error(got, wanted, kept[times], where)
 
 
 def trained_unet(folder: Path) -> Any:

@@ -27,8 +27,8 @@ from portraitlib.mini.words import PHRASES, STYLES
 from portraitlib.places import PACKAGE
 
 from .architecture import SIZE_PX, TEXT_WIDTHS, new_scheduler
-from .denoiser import face_weights
-from .likeness import CHANGES, JITTER
+from .denoiser import face_weights, picture_sizes, under_noise, weighted_error
+from .likeness import CHANGES, JITTER, settled
 from .looks import Look, caption, random_look
 from .people import random_person, random_shot
 from .training import Average, Muon, load_state, train_small
@@ -88,9 +88,7 @@ def _person_shots(seed: int) -> Shots:
     for style in styles:
         other = asdict(random_look(rng, who=look.who, mona_lisa="no"))
         changed = {group: other[group] for group in (*CHANGES, "punk")}
-        words = replace(look, **changed, style=str(style))
-        if style != "oil painting" and words.mood == "impressionist":  # a way to paint in oil
-            words = replace(words, mood="none")
+        words = settled(replace(look, **changed, style=str(style)))
         if words.punk == "yes" and words.texture == "bald":
             words = replace(words, punk="no")
         drawing = draw(person, words, random_shot(rng), size_px=SIZE_PX)
@@ -208,18 +206,11 @@ def _loss(
     latents = encoded.latents[chosen].float()
     noise = torch.randn(latents.shape, generator=noise_rng)
     times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) / BATCH * 1000).astype(int))
-    a = kept[times][:, None, None, None]
-    noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).contiguous(
-        memory_format=torch.channels_last
-    )
-    wanted = a.sqrt() * noise - (1 - a).sqrt() * latents
-    sizes = torch.tensor([[SIZE_PX, SIZE_PX, 0, 0, SIZE_PX, SIZE_PX]]).repeat(BATCH, 1)
-    added = {"text_embeds": pooled, "time_ids": sizes, "image_embeds": [faces[:, None]]}
+    noisy, wanted = under_noise(latents, noise, kept[times])
+    added: dict[str, Any] = {"text_embeds": pooled, "time_ids": picture_sizes(BATCH)}
+    added["image_embeds"] = [faces[:, None]]
     got = unet(noisy, times, encoder_hidden_states=words, added_cond_kwargs=added).sample
-    ratio = kept[times] / (1 - kept[times])
-    weight = ratio.clamp(max=5) / (ratio + 1) + 0.2
-    error = ((got - wanted).square().mean(1) * encoded.weights[chosen].float()).mean((1, 2))
-    loss = (error * weight).mean() / weight.mean()
+    loss = weighted_error(got, wanted, kept[times], encoded.weights[chosen].float())
     return loss, {"loss": loss.item()}
 
 

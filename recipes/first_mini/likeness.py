@@ -62,14 +62,17 @@ class People:
     people: np.ndarray
 
 
+def settled(look: Look) -> Look:
+    """A look whose mood goes with its style: impressionist is a way to paint in oil."""
+    odd = look.style != "oil painting" and look.mood == "impressionist"
+    return replace(look, mood="none") if odd else look
+
+
 def _shot_of(look: Look, style: str, rng: np.random.Generator, rarely: float) -> Look:
     """The words of one shot of somebody: place, clothes and so on anew, the rest mostly kept."""
     other = asdict(random_look(rng, who=look.who))
     groups = [*CHANGES, *(g for g in CHANGES_RARELY if rng.random() < rarely)]
-    changed = replace(look, **{group: other[group] for group in groups}, style=style)
-    if style != "oil painting" and changed.mood == "impressionist":  # a way to paint in oil
-        changed = replace(changed, mood="none")
-    return changed
+    return settled(replace(look, **{group: other[group] for group in groups}, style=style))
 
 
 def _family(seed: int, styles: tuple[str, ...] | None, rarely: float) -> People:

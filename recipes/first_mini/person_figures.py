@@ -19,7 +19,7 @@ from PIL import Image
 
 import portraitlib as pl
 
-from .likeness import CHANGES
+from .likeness import CHANGES, settled
 from .looks import random_look
 from .people import random_person, random_shot
 from .world import draw
@@ -46,9 +46,7 @@ def photos_of(number: int) -> tuple[str, Any]:
         for shot in range(SHOTS):
             other = asdict(random_look(rng, who=look.who, punk="no", mona_lisa="no"))
             changed = {group: other[group] for group in CHANGES}
-            if changed["mood"] == "impressionist":  # a way to paint in oil
-                changed["mood"] = "none"
-            words = replace(look, **changed, style="photorealistic")
+            words = settled(replace(look, **changed, style="photorealistic"))
             drawing = draw(person, words, random_shot(rng), size_px=PHOTO_PX)
             Image.fromarray(drawing.image).save(Path(folder) / f"{shot}.png")
         return look.who, pl.read_photos(folder, size_px=96)

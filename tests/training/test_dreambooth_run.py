@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -284,6 +285,27 @@ def test_what_was_learnt_outlives_whoever_is_told_of_it(mini, three_photos, quic
     with pytest.raises(RuntimeError, match="enough at 10"):
         train(mini, three_photos, settings, tmp_path, on_step=stop)
     assert list_checkpoints(tmp_path) == (10,)
+
+
+def test_the_very_same_run_in_the_cache_is_waited_for_and_what_it_learnt_taken(
+    mini, three_photos, quick, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PORTRAITLIB_CACHE", str(tmp_path))
+    begun, hashes = Event(), []
+
+    def first() -> None:
+        adapter = pl.train_dreambooth(mini, three_photos, settings, on_step=lambda _: begun.set())
+        hashes.append(adapter.hash)
+
+    settings = quick(max_train_steps=40)
+    with counted() as counts:
+        other = Thread(target=first)
+        other.start()
+        assert begun.wait(60)
+        with pytest.warns(UserWarning, match="another run is at work there; waiting for it"):
+            adapter = pl.train_dreambooth(mini, three_photos, settings)
+        other.join()
+    assert hashes == [adapter.hash] and counts["unet"] == 40
 
 
 def test_a_second_run_in_the_folder_is_refused(mini, three_photos, quick, tmp_path):
