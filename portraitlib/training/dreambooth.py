@@ -111,7 +111,7 @@ def train_dreambooth(
     """Teach the model the person of the photos; the model itself stays as it is.
 
     class_images: pictures of others, which keep the class word from becoming the person.
-    folder: of the run; None for one found by content, where a twin at work is waited for. A run that
+    folder: of the run; None for one found by content, whose twin at work is waited for. A run that
         was stopped there goes on, bit for bit; a complete one is not trained again.
     watch: called before the first step, after every `watch_every` steps and after the last, with
         the model as it is and the step; `film_strip` makes one, `read_film` reads what it gives. A
