@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from portraitlib.mini.words import GROUPS, PHRASES
+from portraitlib.places import PACKAGE
 
 
 @cache
@@ -45,6 +47,22 @@ def named(caption: str) -> dict[str, str]:
                 length = 1
             words = words[length:]
     return said
+
+
+@cache
+def _ceilings() -> dict[str, float]:
+    return tomllib.loads((PACKAGE / "mini" / "ceilings.toml").read_text(encoding="utf-8"))
+
+
+def style_ceiling(prompt: str) -> float:
+    """How far from strangers in the prompt's style to the photos a person drawn in it lies, 0 to 1.
+
+    A style takes something of everybody: a punk's mohawk is no one's own hair.
+    """
+    said = named(prompt)
+    style, mood = said.get("style", "photorealistic"), said.get("mood", "none")
+    more = "punk" if said.get("punk") == "yes" else mood if mood != "none" else ""
+    return _ceilings()[f"{style}, {more}" if more else style]
 
 
 # What cannot be seen -------------------------------------------------------------------------
