@@ -30,12 +30,18 @@ def tail(count: int) -> float:
     return NormalDist().cdf(-t * np.sqrt(count / free))
 
 
-def _interval(values: np.ndarray, count: int) -> Interval | None:
+def quantiles(values: np.ndarray, count: int) -> Interval | None:
+    """The interval from bootstrap values of so many units; None where none is finite."""
     values = values[np.isfinite(values)]
     if not len(values):
         return None
     low, high = np.quantile(values, (tail(count), 1 - tail(count)))
     return float(low), float(high)
+
+
+def drawn_anew(count: int) -> np.ndarray:
+    """Which of so many units are drawn in each round, (rounds, count)."""
+    return np.random.default_rng(0).integers(count, size=(ROUNDS, count))
 
 
 def _drawn_anew(units: Sequence[Hashable], stream: int = 0) -> np.ndarray:
@@ -57,7 +63,7 @@ def mean_interval(values: np.ndarray, units: Sequence[Hashable] | None = None) -
     if count < 2:
         return None
     weights = _drawn_anew(units)
-    return _interval(weights @ values / weights.sum(1), count)
+    return quantiles(weights @ values / weights.sum(1), count)
 
 
 def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -90,7 +96,7 @@ def spread(points: np.ndarray, units: Sequence[Hashable]) -> tuple[float, Interv
     count = len(set(units))
     if count < 2:
         return value, None
-    return value, _interval(_pair_mean(apart, _drawn_anew(units)), count)
+    return value, quantiles(_pair_mean(apart, _drawn_anew(units)), count)
 
 
 # --- from one set to another ---------------------------------------------------------------------
@@ -141,7 +147,7 @@ def drift(
     if count < 2:
         return value, None
     rounds = _energy(*sets, _drawn_anew(units, 1), _drawn_anew(reference_units, 2))
-    return value, _interval(rounds, count)
+    return value, quantiles(rounds, count)
 
 
 def drift_by_chance(reference: np.ndarray) -> float | None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from portraitlib.measuring.intervals import distances, unit
+from portraitlib.measuring.intervals import Interval, distances, drawn_anew, quantiles, unit
 from portraitlib.photos.faces.find import ENCODERS, FINDERS, Encoder, Face, encoder_for, find_faces
 from portraitlib.photos.photo_set import Photo, PhotoSet
 from portraitlib.settings import UsageError
@@ -65,6 +66,26 @@ class Yardstick:
         if self.ceiling is not None and self.tells_apart:
             row["likeness"] = (self.floor - distance) / (self.floor - self.ceiling)
         return row
+
+    def interval(self, point: np.ndarray) -> Interval | None:
+        """The 95 % interval of a portrait's likeness: the photos it is held against, drawn anew.
+
+        None where there is no likeness.
+        """
+        if self.ceiling is None or not self.tells_apart:
+            return None
+        chosen = drawn_anew(len(self.photos))
+        distance, floor = self._to_photos(point[None], chosen)[:, 0], self._floors
+        return quantiles((floor - distance) / (floor - self.ceiling), len(self.photos))
+
+    @cached_property
+    def _floors(self) -> np.ndarray:
+        """The floor with the photos drawn anew, (rounds,)."""
+        return np.median(self._to_photos(self.points, drawn_anew(len(self.photos))), axis=1)
+
+    def _to_photos(self, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Median distances to chosen photos, (rounds, photos): (rounds, points)."""
+        return np.median(distances(points, self.photos)[:, chosen], axis=2).T
 
 
 def make_yardstick(

@@ -29,6 +29,8 @@ SMALL_FACE = 0.35  # of the largest face's width: below that it is a poster or a
 # had .28 to 2.7, false ones up to .16. A single faint one is kept.
 FAINT_SCORE, FAINT_SHARE = 0.2, 0.25
 
+FEATURE_RADIUS = 0.45  # of the distance between the eyes: an eye with its brow
+
 # --- faces in photographs, by dlib: its detector and encoder come with their packages -------------
 
 
@@ -145,6 +147,28 @@ def find_in_drawing(image: Image.Image) -> list[Face]:
     # A drawn head turns by moving eyes, nose and mouth before its outline.
     yaw = aside(marks, ["left eye", "right eye", "nose"], ["hair", "chin"])
     return [Face(box, head, marks, yaw)]
+
+
+def features_out_of_place(image: Image.Image, finder: str) -> list[tuple[float, float, float]]:
+    """What a finder marks as wrong in a face that it does not take: (x, y) and a radius each.
+
+    Shares of the picture's side. Empty where all is in place, where the face as a whole is no face,
+    and for finders of photographs, which say nothing of features.
+    """
+    if finder != "mini":
+        return []
+    from portraitlib.mini.judge import LANDMARKS, faults, limits_of, read, shipped_judge
+
+    judge, notes = shipped_judge()
+    reading = read(judge, judged(image)[None])
+    wrong = faults(reading, limits_of(notes))[0]
+    named = {feature for feature in LANDMARKS for fault in wrong if feature in f"{fault} "}
+    if not wrong or len(named) < len(wrong) or len(named) > 2 or named & {"hair", "chin"}:
+        return []
+    places = reading.landmarks[0]
+    radius = FEATURE_RADIUS * float(np.hypot(*(places[1] - places[0])))
+    at = [places[LANDMARKS.index(feature)] for feature in sorted(named)]
+    return [(float(x), float(y), radius) for x, y in at]
 
 
 def judged(image: Image.Image) -> np.ndarray:
