@@ -108,6 +108,39 @@ def _generate(chosen: argparse.Namespace) -> None:
         print(portrait.save(_free_name(folder, chosen.prompt, portrait.recipe.get("seed", 0))))
 
 
+def _portrait(chosen: argparse.Namespace) -> None:
+    """Make portraits until there is enough to choose from, or draw once more one that pleased."""
+    check_writable(Path(chosen.output).expanduser().absolute())
+    model = pl.load_model(chosen.model)
+    photos = pl.subject_photos()
+    if chosen.folder is not None:
+        caption = f"portrait of {{identifier}} {chosen.who}"
+        photos = pl.read_photos(chosen.folder, size_px=model.preset.size_px, caption=caption)
+    if chosen.again:
+        source = Path(chosen.again).expanduser()
+        portrait = pl.draw_again(source, chosen.seed, photos, model)
+        print(portrait.save(source.with_name(f"{source.stem}-again-{chosen.seed}.png")))
+        return
+    done = pl.make_portraits(
+        model,
+        photos,
+        chosen.style or None,
+        folder=chosen.output,
+        keep=chosen.keep,
+        who=chosen.who,
+        quick=chosen.quick,
+        adapter=None if chosen.adapter is None else pl.Adapter.open(chosen.adapter),
+        seed=chosen.seed,
+        budget=Budget(chosen.budget, chosen.minutes and 60 * chosen.minutes),
+        on_step=pl.print_progress(),
+    )
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)
+    _say(f"{done}\nopen {done.page}")
+    if done.stopped:
+        raise BudgetSpent(done.stopped)
+
+
 def _photos(chosen: argparse.Namespace) -> None:
     """Read, report, write the sheet, print its path."""
     target = Path(chosen.output).expanduser().absolute()
@@ -221,6 +254,20 @@ PHOTOS: tuple[Argument, ...] = (
     ("--identifier", "WORD", "stands for the person" + SHOWN, {"default": "jrdnpl"}),
     ("--output", "FILE", "the sheet" + SHOWN, {"default": "runs/photos.png"}),
 )
+PORTRAIT: tuple[Argument, ...] = (
+    ("folder", "FOLDER", "photos of one person, ten or so; the example's if none", {"nargs": "?"}),
+    ("--model", "NAME", "mini, sdxl, a hub id or a folder", {}),
+    ("--who", "WORD", "man, woman, boy, girl" + SHOWN, {"default": "man"}),
+    ("--style", "STYLE", "a style's name or words of one's own; again for more", MANY),
+    ("--keep", "N", "portraits to choose from, of each style" + SHOWN, {"default": 3, **NUMBER}),
+    ("--quick", None, "no training: one photo beside the words", SWITCH),
+    ("--adapter", "FILE", "a face that was taught before", {}),
+    ("--minutes", "X", "stop after so long, with what there is", FRACTION),
+    ("--budget", "DOLLARS", "stop when it has cost so much, with what there is", FRACTION),
+    ("--seed", "N", "of the first portrait" + SHOWN, {"default": 0, **NUMBER}),
+    ("--again", "PNG", "draw one that pleased once more, with another --seed", {}),
+    ("--output", "FOLDER", "where it goes" + SHOWN, {"default": "runs/portrait"}),
+)
 TRAIN: tuple[Argument, ...] = (
     ("settings", "FILE", "TOML; see --example", {"nargs": "?"}),
     ("--model", "NAME", "in place of the file's model", {}),
@@ -247,8 +294,12 @@ DEMO: tuple[Argument, ...] = (
 TRAIN_CODES = """\
 A training that is stopped goes on by the same command.
 Exit code: 0 done, 2 a mistake, 3 the budget is spent, 130 stopped."""
+PORTRAIT_CODES = """\
+The same command again goes on where it was stopped, and draws nothing twice.
+Exit code: 0 done, 2 a mistake, 3 the budget is spent, 130 stopped."""
 # Command -> what runs it, what it is for, what its help ends with, its arguments.
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str, str, tuple[Argument, ...]]] = {
+    "portrait": (_portrait, "from photos to the file you upload", PORTRAIT_CODES, PORTRAIT),
     "generate": (_generate, "draw portraits of a description", "", GENERATE),
     "photos": (_photos, "check a folder of photos, draw a contact sheet", "", PHOTOS),
     "train": (_train, "teach the model a face, by a settings file", TRAIN_CODES, TRAIN),

@@ -140,6 +140,24 @@ def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any])
     )
 
 
+def page_template(room: str, name: str, **filters: Callable[[Any], str]) -> Any:
+    """A page's template in a room of the package; what it shows is escaped, its style is not.
+
+    It may include what lies beside it, and `page.css`, which all pages share.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([PACKAGE / room, PACKAGE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name)
+
+
 def project_folder() -> Path:
     """The checkout that this library runs from, else the current folder."""
     return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()

@@ -20,13 +20,14 @@ PACKAGE = Path(__file__).parent.parent / "portraitlib"
 # batch, studio or cli but those that come after.
 ORDER = (
     *("settings", "portrait", "places", "device", "cost", "sheet", "show"),
-    *("mini", "models", "photos", "generate", "measuring", "training", "batch", "studio", "cli"),
+    *("mini", "models", "photos", "generate", "measuring", "training"),
+    *("profile", "batch", "studio", "cli"),
 )
 MOST_AT_THE_TOP = 9  # modules beside the rooms: a stranger reads them first
 LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 50  # lines with its docstring: one screen
 MOST_IN_A_ROOM = 2_200  # lines of code: an hour's reading
-MOST_CODE = 12_600  # lines of code without mini; the aim is 10,000: a small library
+MOST_CODE = 13_600  # lines of code without mini; the aim is 10,000: a small library
 MOST_VISITED_ONCE = 15  # modules with a single importer; the aim is 10: a door for one visitor
 # Rooms and modules that load no torch: a slip in settings, photos or a command is told at once.
 TORCHLESS = (

@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 from portraitlib import places
 from portraitlib.batch.notebook import RESULTS, Execution, read_execution
 from portraitlib.cost import UNKNOWN, Cost, cost_of, duration, money
-from portraitlib.places import installed_version, output_folder, versions
+from portraitlib.places import installed_version, output_folder, page_template, versions
 from portraitlib.portrait import Portrait, caption, read_json, write_json, write_whole
 
 MOST_FIGURES = 8  # columns of figures in the table of runs; all figures stand with the run
@@ -236,7 +236,10 @@ def write_report(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
     }
     write_json(folder / "report.json", content)
     # A prompt may hold half a character, which no encoding has.
-    page = _template().render(
+    template = page_template(
+        "batch", "page.html", duration=duration, shown=shown, figure=figure_text
+    )
+    page = template.render(
         report=content,
         models=sorted({model for row in rows for model in row["models"]}),
         pictures=sum(row["pictures"] for row in rows),
@@ -247,21 +250,6 @@ def write_report(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
     )
     write_whole(folder / "index.html", page.encode("utf-8", errors="replace"))
     return content
-
-
-def _template() -> Any:
-    """The template of the page; what it shows is escaped, but for the style and the script."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("portraitlib.batch", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "shown": shown, "figure": figure_text}
-    return environment.get_template("page.html")
 
 
 def _groups(folder: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,251 @@
+"""Draws a style until it has enough: small batches, each looked at, and mended where that serves.
+
+What was drawn and found out lies in the style's folder after each batch: a search goes on there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from portraitlib.cost import Budget, Cost, cost_of
+from portraitlib.device import device_name
+from portraitlib.generate.conditions import canny
+from portraitlib.generate.control import control_to_image
+from portraitlib.generate.images import text_to_image
+from portraitlib.models.adapters import Adapter
+from portraitlib.models.load import Model
+from portraitlib.photos.photo_set import Likeness, PhotoSet
+from portraitlib.portrait import Portrait, read_json, write_json
+from portraitlib.profile.findings import Finding, Judge, make_judge
+from portraitlib.profile.mend import mend
+from portraitlib.profile.styles import Setting, Style, move
+from portraitlib.settings import Control, Sampling, UsageError
+from portraitlib.training.class_images import style_strangers
+
+MOST_EACH = 12  # portraits drawn for one that is wanted; then a style is given up
+LEAST_AT_ONCE = 2
+STRANGERS = 24  # of each style; their median is what a likeness of 0 is
+MENDING = 2**31  # seeds of what is drawn again, far from those of portraits
+FOLDER, STATE = "drawn", "search.json"
+
+OnStep = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One portrait of a search: its file below the folder, and what was found out about it.
+
+    again: how often something in it was drawn again.  mended: did that make it worth keeping?
+    """
+
+    file: str
+    seed: int
+    finding: Finding
+    again: int = 0
+    mended: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was drawn with one setting, and the seconds that drawing, looking and mending took."""
+
+    setting: Setting
+    drawn: tuple[Drawn, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What came of one style; it is in the style's folder.
+
+    prompt: what was drawn.  ends: what a likeness of 0 and of 1 is, in words.  seconds: of drawing
+    strangers; near 0 where they were there.
+    """
+
+    style: Style
+    prompt: str
+    batches: tuple[Batch, ...] = ()
+    ends: str = ""
+    seconds: float = 0.0
+
+    @property
+    def drawn(self) -> list[Drawn]:
+        """Every portrait that was drawn, in order."""
+        return [drawn for batch in self.batches for drawn in batch.drawn]
+
+    @property
+    def drawings(self) -> int:
+        """How often was drawn, what was drawn again included."""
+        return sum(1 + drawn.again for drawn in self.drawn)
+
+    @property
+    def good(self) -> list[Drawn]:
+        """Those that are worth keeping."""
+        return [drawn for drawn in self.drawn if drawn.finding.good]
+
+    @property
+    def spent_s(self) -> float:
+        """The seconds of all of it."""
+        return self.seconds + sum(batch.seconds for batch in self.batches)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far it is: portraits that are kept, of all that are wanted, and what was just done."""
+
+    step: int
+    total: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What was asked for, checked."""
+
+    model: Model
+    photos: PhotoSet
+    learnt: PhotoSet
+    held_out: PhotoSet
+    styles: list[Style]
+    home: Path
+    keep: int
+    quick: bool
+    who: str
+    seed: int
+    budget: Budget
+    on_step: OnStep
+
+    @property
+    def wanted(self) -> int:
+        return self.keep * len(self.styles)
+
+
+def begin_search(task: Task, style: Style) -> Search:
+    """The search of a style as it was left, or new."""
+    path = task.home / FOLDER / style.folder / STATE
+    named = "a" if task.quick else task.photos.identifier
+    prompt = f"portrait of {named} {task.who}, {style.words}"
+    if path.is_file():
+        search = read_json(path, Search)
+        if (search.prompt, search.style) == (prompt, style):
+            return search
+    return Search(style, prompt)
+
+
+def search_all(
+    task: Task, face: Adapter | None, searches: list[Search], learning: Cost | None
+) -> None:
+    """A batch for each style in turn until all have enough; `searches` is kept up to date."""
+    judges: dict[int, Judge] = {}
+    device = device_name(task.model.device)
+    while missing := [at for at, search in enumerate(searches) if is_missing(task, search)]:
+        for at in missing:
+            spent = cost_of(sum(search.spent_s for search in searches), device)
+            task.budget.check(spent if learning is None else learning + spent)
+            if at not in judges:
+                judges[at], searches[at] = make_style_judge(task, face, searches[at])
+            setting = next_setting(searches[at])
+            searches[at] = draw_batch(task, face, searches[at], judges[at], setting)
+            kept = sum(min(len(search.good), task.keep) for search in searches)
+            task.on_step(Standing(kept, task.wanted, _in_words(task, searches[at])))
+
+
+def is_missing(task: Task, search: Search) -> bool:
+    """Has a style too few portraits, and is not given up?"""
+    return len(search.good) < task.keep and len(search.drawn) < MOST_EACH * task.keep
+
+
+def make_style_judge(task: Task, face: Adapter | None, search: Search) -> tuple[Judge, Search]:
+    """The judge of a style, and the search with what strangers took to draw."""
+    plain = search.prompt.replace(f"{task.photos.identifier} ", "a ")
+    begun_s = time.perf_counter()
+    try:
+        strangers = style_strangers(task.model, plain, Sampling(seed=task.seed), STRANGERS)
+    except UsageError:
+        strangers = []  # a style in which the finder sees no face
+    seconds = time.perf_counter() - begun_s
+    learnt = None if task.learnt is task.held_out else task.learnt
+    judge = make_judge(task.model, task.held_out, plain, strangers, learnt)
+    return judge, replace(search, ends=judge.ends, seconds=search.seconds or seconds)
+
+
+def next_setting(search: Search) -> Setting:
+    """Where the style begins, or where the last batch sends it."""
+    if not search.batches:
+        return Setting(scale=search.style.scale)
+    last = search.batches[-1]
+    findings = [drawn.finding for drawn in last.drawn]
+    unlike = sum(not finding.is_him and not finding.faults for finding in findings)
+    unstyled = sum(bool(finding.lacking or finding.faults) for finding in findings)
+    return move(last.setting, unlike, unstyled)
+
+
+def draw_batch(
+    task: Task,
+    face: Adapter | None,
+    search: Search,
+    judge: Judge,
+    setting: Setting,
+    mending: bool = True,
+) -> Search:
+    """The search with one more batch, which is on the disk before this returns."""
+    home = task.home / FOLDER / search.style.folder
+    count = max(LEAST_AT_ONCE, task.keep - len(search.good))
+    first = task.seed + len(search.drawn)
+    begun_s = time.perf_counter()
+    model = task.model if face is None else task.model.with_adapter(face, setting.scale)
+    paths = [home / f"{seed:06d}.png" for seed in range(first, first + count)]
+    if all(path.is_file() for path in paths):  # drawn, and stopped before they were looked at
+        portraits = [Portrait.open(path) for path in paths]
+    else:
+        portraits = _draw(task, model, search.prompt, setting, Sampling(first, num_images=count))
+        for portrait, path in zip(portraits, paths, strict=True):
+            portrait.save(path)
+    found = judge.look([portrait.image for portrait in portraits])
+    rows = []
+    for path, portrait, finding in zip(paths, portraits, found, strict=True):
+        seed, again = portrait.recipe["seed"], 0
+        if mending and not finding.good:
+            portrait, finding, again = mend(model, portrait, finding, judge, MENDING + seed)
+        if mended := again > 0 and finding.good:
+            path = portrait.save(path.with_stem(f"{path.stem}-mended"))
+        file = path.relative_to(task.home).as_posix()
+        rows.append(Drawn(file, seed, finding, again, mended))
+    batch = Batch(setting, tuple(rows), time.perf_counter() - begun_s)
+    search = replace(search, batches=(*search.batches, batch))
+    write_json(home / STATE, asdict(search))
+    return search
+
+
+def _draw(
+    task: Task, model: Model, prompt: str, setting: Setting, sampling: Sampling
+) -> list[Portrait]:
+    person = Likeness(task.learnt, setting.scale) if task.quick else None
+    if not setting.edges:
+        return text_to_image(model, prompt, sampling, person=person)
+    held = Control(scale=setting.edges)
+    edges = canny(task.learnt[0])
+    return control_to_image(model, edges, prompt, sampling, held, person=person)
+
+
+def _in_words(task: Task, search: Search) -> str:
+    good = min(len(search.good), task.keep)
+    words = f"{search.style.name}: {good} of {task.keep} kept, {len(search.drawn)} drawn"
+    return f"{words}, {search.batches[-1].setting}"
+
+
+def mostly_wrong(search: Search) -> str:
+    """What was wrong most often with the portraits of a search, in words."""
+    reasons: Counter[str] = Counter()
+    for finding in (drawn.finding for drawn in search.drawn):
+        unlike = () if finding.is_him or finding.faults else ("not like the person",)
+        reasons.update([*finding.faults, *unlike, *(f"no {word}" for word in finding.lacking)])
+    return ", ".join(f"{reason} in {count}" for reason, count in reasons.most_common(2))
