@@ -18,7 +18,7 @@ from portraitlib.settings import UsageError
 LEAST_LIKENESS = 0.6
 LEAST_FACE = 0.2  # of the picture's width; below it the face is drawn again, larger
 LARGEST_CUT = 0.06  # of the picture's side, what may lie outside of a whole head
-MOST_COPYING = 0.6  # 1 is a photo learnt from, itself
+MOST_COPYING = 0.6  # 1 is a photo learnt from, itself; counts where photos are no more alike
 LEAST_STRANGERS = 8
 SMALL, CUT, NO_FACE, COPY = "small face", "head is cut off", "no face found", "copy of a photo"
 
@@ -92,7 +92,7 @@ class Judge:
         low, high = map(self._in_style, self.yardstick.interval(point) or (None, None))
         copying = self.copies.measure(point)["copying"] if self.copies else None
         faults, places = _wrong_with(picture, face)
-        if copying is not None and copying > MOST_COPYING:
+        if copying is not None and copying > MOST_COPYING and (value or 0) > 1:
             faults = (*faults, COPY)
         is_him = near if value is None else value >= LEAST_LIKENESS
         return Finding(is_him, value, low, high, copying, lacking, faults, places)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from portraitlib.settings import Control, Sampling, UsageError
 from portraitlib.training.class_images import style_strangers
 
 MOST_EACH = 12  # portraits drawn for one that is wanted; then a style is given up
-LEAST_AT_ONCE = 2
+TRIED_ENOUGH = 2  # portraits in which something was drawn again, and none mended by it
 STRANGERS = 24  # of each style; their median is what a likeness of 0 is
+ONE_PHOTO = 1.4  # times the scale of an adapter: one photo says less than a training
 MENDING = 2**31  # seeds of what is drawn again, far from those of portraits
 FOLDER, STATE = "drawn", "search.json"
 
@@ -152,7 +153,7 @@ def search_all(
             task.budget.check(spent if learning is None else learning + spent)
             if at not in judges:
                 judges[at], searches[at] = make_style_judge(task, face, searches[at])
-            setting = next_setting(searches[at])
+            setting = next_setting(searches[at], task.quick)
             searches[at] = draw_batch(task, face, searches[at], judges[at], setting)
             kept = sum(min(len(search.good), task.keep) for search in searches)
             task.on_step(Standing(kept, task.wanted, _in_words(task, searches[at])))
@@ -177,14 +178,16 @@ def make_style_judge(task: Task, face: Adapter | None, search: Search) -> tuple[
     return judge, replace(search, ends=judge.ends, seconds=search.seconds or seconds)
 
 
-def next_setting(search: Search) -> Setting:
-    """Where the style begins, or where the last batch sends it."""
+def next_setting(search: Search, quick: bool = False) -> Setting:
+    """Where the style begins, or where the last batch sends it, if most of that was no good."""
     if not search.batches:
-        return Setting(scale=search.style.scale)
+        return Setting(search.style.scale * (ONE_PHOTO if quick else 1))
     last = search.batches[-1]
     findings = [drawn.finding for drawn in last.drawn]
+    if 2 * sum(finding.good for finding in findings) >= len(findings):
+        return last.setting
     unlike = sum(not finding.is_him and not finding.faults for finding in findings)
-    unstyled = sum(bool(finding.lacking or finding.faults) for finding in findings)
+    unstyled = sum(bool(finding.lacking) for finding in findings)
     return move(last.setting, unlike, unstyled)
 
 
@@ -198,7 +201,7 @@ def draw_batch(
 ) -> Search:
     """The search with one more batch, which is on the disk before this returns."""
     home = task.home / FOLDER / search.style.folder
-    count = max(LEAST_AT_ONCE, task.keep - len(search.good))
+    count = task.keep - len(search.good)
     first = task.seed + len(search.drawn)
     begun_s = time.perf_counter()
     model = task.model if face is None else task.model.with_adapter(face, setting.scale)
@@ -210,10 +213,10 @@ def draw_batch(
         for portrait, path in zip(portraits, paths, strict=True):
             portrait.save(path)
     found = judge.look([portrait.image for portrait in portraits])
-    rows = []
+    rows: list[Drawn] = []
     for path, portrait, finding in zip(paths, portraits, found, strict=True):
         seed, again = portrait.recipe["seed"], 0
-        if mending and not finding.good:
+        if mending and not finding.good and not in_vain(search, rows):
             portrait, finding, again = mend(model, portrait, finding, judge, MENDING + seed)
         if mended := again > 0 and finding.good:
             path = portrait.save(path.with_stem(f"{path.stem}-mended"))
@@ -223,6 +226,12 @@ def draw_batch(
     search = replace(search, batches=(*search.batches, batch))
     write_json(home / STATE, asdict(search))
     return search
+
+
+def in_vain(search: Search, now: Sequence[Drawn] = ()) -> bool:
+    """Has drawing again been tried in this style, and nothing mended?"""
+    tried = [drawn for drawn in (*search.drawn, *now) if drawn.again]
+    return len(tried) >= TRIED_ENOUGH and not any(drawn.mended for drawn in tried)
 
 
 def _draw(

@@ -31,7 +31,7 @@ from portraitlib.profile.styles import STYLES, Setting
 
 from . import person_figures
 
-FIRST_SEED, PHOTOS = 5200, 10
+FIRST_SEED, PHOTOS = 6200, 10
 FIXED = (1.0, 0.8)  # scales of the adapter
 
 
