@@ -17,15 +17,15 @@ from IPython.display import Javascript, display
 
 from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
-from portraitlib.photos.read import read_photos
 from portraitlib.photos.subject import subject_photos
 from portraitlib.places import project_folder
-from portraitlib.portrait import Portrait, check_writable, write_whole
+from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.studio.draw import Made, make
 from portraitlib.studio.dropped import read_dropped, settings_of_recipe
 from portraitlib.studio.fields import Form, make_setting
 from portraitlib.studio.gallery import Entry, Gallery, History, sheet_html
+from portraitlib.studio.is_it_me import CardPanel
 from portraitlib.studio.look import reader_present, style, text_of, without_reader
 from portraitlib.studio.panels import (
     AdapterPanel,
@@ -46,7 +46,7 @@ from portraitlib.studio.recipes import (
     shown_parameters,
 )
 from portraitlib.studio.stage import Forming, Stage
-from portraitlib.studio.uploads import FilePlace, Files, titled
+from portraitlib.studio.uploads import FilePlace, Files, keep_photos, titled
 
 NOTEBOOK = "09_studio.ipynb"
 MOST_SEED = 2**32 - 257  # leaves room for the largest batch
@@ -112,6 +112,9 @@ class Studio:
         self.stage, self._quiet = Stage(), True
         self._make_settings(screen)
         self.gallery = Gallery(History(folder / "history"), self.look_at)
+        self.is_it_me = CardPanel(
+            model, folder, self.gallery.history, self.stage, lambda: self.photos
+        )
         self.box = self._lay_out()
         self.take(parameters_of_screen(screen))
         for file, scale in screen.adapters:
@@ -162,9 +165,9 @@ class Studio:
         copy = widgets.Button(description="Copy", icon="copy").add_class("pl-copy")
         command = titled([self.command, copy], "The same by papermill").add_class("pl-command")
         self.sheet = widgets.HTML().add_class("pl-sheet")
-        right = widgets.VBox([*self.stage.boxes, self.sheet, self.gallery.box, self.drop])
-        parts = [self.tabs, right.add_class("pl-right"), command]
-        main = widgets.Box(parts).add_class("pl-main")
+        made = [self.gallery.box, self.is_it_me.box, self.drop]
+        right = widgets.VBox([*self.stage.boxes, self.sheet, *made]).add_class("pl-right")
+        main = widgets.Box([self.tabs, right, command]).add_class("pl-main")
         head = make_head(self.model, self._explain)
         return widgets.VBox([widgets.HTML(style()), head, main]).add_class("pl-studio")
 
@@ -310,13 +313,10 @@ class Studio:
         self.stage.say("; ".join([f"The settings are those of {name}", *notes]))
 
     def _take_photos(self, files: Files) -> None:
-        """Photos of a face: written to a folder of their own, then read like any."""
-        folder = self.folder / f"photos-{time.strftime('%Y%m%d-%H%M%S')}"
+        """Photos of the person, in place of those before."""
 
         def read() -> None:
-            for name, content in files:
-                write_whole(folder / Path(name).name, content)
-            self.photos = read_photos(folder, size_px=self.model.preset.size_px)
+            folder, self.photos = keep_photos(files, self.folder, self.model.preset.size_px)
             self.photos_dir = str(folder.absolute())
             self._show_photos()
             self._moved()

@@ -29,6 +29,7 @@ from browsing import (
 )
 from PIL import Image
 
+from portraitlib.photos.subject import shot_files
 from portraitlib.portrait import Portrait
 
 pytest.importorskip("playwright")
@@ -204,6 +205,45 @@ def test_downloads_one_and_all(page, tmp_path):
     download.value.save_as(tmp_path / "all.zip")
     names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
     assert len(names) == thumbs(page)
+
+
+def test_photos_are_part_of_the_prompt(page, shoot):
+    tab(page, "Words")
+    choose(page, "my-photos", shot_files(False)[:3])
+    wait_said(page, "3 used")
+    switch = visible(page, "photos_in_prompt").locator("input[type=checkbox]")
+    switch.check()
+    for name, value in {"person_scale": 0.9, "num_images": 2, "num_inference_steps": 12}.items():
+        set_number(page, name, value)
+    generate(page)
+    page.locator(".pl-recipe summary").click()
+    assert "scale 0.9" in page.locator(".pl-recipe tr", has_text="person").inner_text()
+    page.locator(".pl-recipe summary").click()
+    assert "-p person_scale 0.9" in page.locator(".pl-command textarea").input_value()
+    shoot_whole(page, shoot, "person")
+
+
+def test_is_it_me_is_answered_card_by_card(page, shoot):
+    gallery, cards = page.locator(".pl-gallery .pl-thumb").first, page.locator(".pl-cards")
+    page.get_by_role("button", name="Is it me?").click()
+    cards.get_by_text("1 of 4").wait_for(timeout=DRAW_MS)
+    assert not gallery.is_visible(), "what is drawn of the person is not seen beside the cards"
+    shoot_whole(page, shoot, "cards")
+    page.set_viewport_size(NARROW)
+    wait_quiet(page)
+    assert overflowing(page) == []
+    shoot_whole(page, shoot, "narrow-cards")
+    page.set_viewport_size(WIDE)
+    for number in range(4):
+        cards.get_by_text(f"{number + 1} of 4").wait_for()
+        cards.get_by_role("button", name=("Me", "Not me")[number % 2], exact=True).click()
+    cards.get_by_text("eye and figure agree on").wait_for()
+    gallery.wait_for()
+    shoot_whole(page, shoot, "answered")
+    cards.get_by_role("button", name="Close").click()
+    cards.locator("img").first.wait_for(state="detached")
+    visible(page, "photos_in_prompt").locator("input[type=checkbox]").uncheck()
+    set_number(page, "num_images", 1)
 
 
 def test_a_sweep_is_a_grid_with_scores(page, shoot):

@@ -232,6 +232,49 @@ def test_a_recipe_with_nothing_in_it_is_no_trouble():
     assert "<table>" in recipe_html({}) and "&lt;b&gt;" in recipe_html({"prompt": "<b>"})
 
 
+# --- is it me ------------------------------------------------------------------------------------
+
+
+def ask(studio):
+    studio.is_it_me.button.click()
+    studio.stage.worker.wait(300)
+    return studio.stage.said
+
+
+def test_is_it_me_asks_about_pictures_like_the_chosen_one_and_keeps_the_answers(studio):
+    studio.take({"photos_in_prompt": True, "num_images": 2, "num_inference_steps": 8})
+    draw(studio)
+    studio.take({"photos_in_prompt": False, "num_images": 1})
+    draw(studio)
+    studio.look_at(studio.gallery.history.entries[0])
+    assert ask(studio).startswith("4 cards")
+    box, close = studio.is_it_me.cards.children
+    _, card, answers, line = box.children
+    me, _ = answers.children
+    seen = set()
+    for number in range(4):
+        assert line.value == f"{number + 1} of 4"
+        seen.add(card.value)
+        me.click()
+    assert len(seen) == 4 and "eye and figure agree on" in line.value and me.disabled
+    (kept,) = pl.read_answers(studio.folder / "answers")
+    assert sorted(each.named for each in kept) == [False, False, True, True]
+    assert len(studio.gallery.thumbs) == 3, "strangers do not hang in the gallery"
+    close.click()
+    assert not studio.is_it_me.cards.children
+
+
+def test_what_cannot_be_asked_is_one_line(studio, mini, tmp_path):
+    assert "draw some first" in ask(studio)
+    draw(studio, "photo")
+    assert "choose one that was drawn from words" in ask(studio)
+    draw(studio)
+    studio.stage.chosen.recipe["model"] = "another"
+    assert "by another" in ask(studio)
+    studio.photos = None
+    assert "add yours to the prompt" in ask(studio) and not studio.is_it_me.cards.children
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
