@@ -17,7 +17,7 @@ from IPython.display import Javascript, display
 
 from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
-from portraitlib.photos.subject import subject_photos
+from portraitlib.photos.subject import subject_source
 from portraitlib.places import project_folder
 from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import DreamBooth, UsageError
@@ -50,7 +50,6 @@ from portraitlib.studio.uploads import FilePlace, Files, keep_photos, titled
 
 NOTEBOOK = "09_studio.ipynb"
 MOST_SEED = 2**32 - 257  # leaves room for the largest batch
-
 WITHOUT_PHOTOS = {"photos_in_prompt": False}  # what a picture says that says nothing of them
 
 
@@ -203,7 +202,7 @@ class Studio:
         """Are the photos others than those that a command without `photos_dir` takes?"""
         if self.photos is None or self.photos_dir:
             return False
-        return self.photos.source != subject_photos().source
+        return self.photos.source != subject_source()
 
     # --- the settings ----------------------------------------------------------------------------
 

@@ -59,8 +59,8 @@ class CardPanel:
         if chosen is None:
             raise UsageError("is it me: there is no picture yet; draw some first")
         self._check(chosen.recipe)
-        alike = [entry for entry in self.history.entries if is_alike(entry, chosen)][-MOST:]
-        portraits = [Portrait.open(entry.path) for entry in alike]
+        alike = {e.recipe.get("seed"): e for e in self.history.entries if is_alike(e, chosen)}
+        portraits = [Portrait.open(entry.path) for entry in [*alike.values()][-MOST:]]
         strangers = self._strangers(chosen.recipe, len(portraits) + LEAST_STRANGERS)
         cards = draw_cards(portraits, strangers, 2 * len(portraits), secrets.randbelow(2**32))
         scored = score_cards(cards, photos, strangers)
