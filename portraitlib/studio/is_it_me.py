@@ -43,7 +43,7 @@ class CardPanel:
     ) -> None:  # fmt: skip
         self.model, self.folder, self.history = model, folder, history
         self.stage, self.photos = stage, photos
-        self.button = widgets.Button(description="Is it me?", icon="question")
+        self.button = widgets.Button(description="Is it me?", icon="user")
         words = "your pictures like the chosen one among strangers', and no score before the last"
         set_tooltip(self.button, words)
         self.cards = widgets.VBox()
