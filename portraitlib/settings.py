@@ -55,6 +55,7 @@ RANGES: dict[str, Range] = {
     # Below one in a thousand no step would be left of the most that there can be.
     "strength": Range(0.001, 1.0, "how much is drawn anew", example=0.6, whole=False),
     "scale": Range(0.0, 2.0, "how hard a condition holds; 0: not at all", 0.7, whole=False),
+    "person_scale": Range(0.0, 2.0, "how hard photos hold; 0: not at all", 0.7, whole=False),
     "start": Range(0.0, 1.0, "share of the steps", example=0.0, whole=False),
     "end": Range(0.0, 1.0, "share of the steps", example=1.0, whole=False),
     "adapter_scale": Range(-2.0, 2.0, "how much of an adapter; 0: none", 1.0, whole=False),

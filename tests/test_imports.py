@@ -43,7 +43,7 @@ TORCHLESS = (
     ),
     *("generate.calls", "generate.conditions", "generate.progress", "generate.regions"),
     *("training.class_set", "training.command"),
-    *("studio.explore", "studio.fields", "studio.look", "studio.recipes"),
+    *("studio.dropped", "studio.explore", "studio.fields", "studio.look", "studio.recipes"),
 )
 NO_CODE = (
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),

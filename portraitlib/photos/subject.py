@@ -34,9 +34,13 @@ def subject_photos(
         replace(prepare_photo(path.name, _open(path), size_px), caption=caption)
         for path in shot_files(held_out)
     ]
-    which = "held out" if held_out else "drawn"
-    source = f"{identifier} ({which}, seed {SEED})"
+    source = subject_source(held_out, identifier)
     return gather(photos, source=source, identifier=identifier, size_px=size_px)
+
+
+def subject_source(held_out: bool = False, identifier: str = IDENTIFIER) -> str:
+    """What `subject_photos` calls its photos; no photo is opened for it."""
+    return f"{identifier} ({'held out' if held_out else 'drawn'}, seed {SEED})"
 
 
 def subject_portrait(

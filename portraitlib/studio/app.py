@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import secrets
 import time
@@ -18,16 +17,25 @@ from IPython.display import Javascript, display
 
 from portraitlib.models.load import Model
 from portraitlib.photos.photo_set import PhotoSet
-from portraitlib.photos.read import read_photos
-from portraitlib.photos.subject import subject_photos
+from portraitlib.photos.subject import subject_source
 from portraitlib.places import project_folder
-from portraitlib.portrait import Portrait, check_writable, write_whole
+from portraitlib.portrait import Portrait, check_writable
 from portraitlib.settings import DreamBooth, UsageError
 from portraitlib.studio.draw import Made, make
-from portraitlib.studio.fields import Form, make_setting, set_tooltip
+from portraitlib.studio.dropped import read_dropped, settings_of_recipe
+from portraitlib.studio.fields import Form, make_setting
 from portraitlib.studio.gallery import Entry, Gallery, History, sheet_html
+from portraitlib.studio.is_it_me import CardPanel
 from portraitlib.studio.look import reader_present, style, text_of, without_reader
-from portraitlib.studio.panels import AdapterPanel, PhotoPanel, SweepPanel, TrainPanel
+from portraitlib.studio.panels import (
+    AdapterPanel,
+    PersonPanel,
+    PhotoPanel,
+    SweepPanel,
+    TrainPanel,
+    add_seed_buttons,
+    make_head,
+)
 from portraitlib.studio.recipes import (
     METHODS,
     RECORDS,
@@ -35,15 +43,14 @@ from portraitlib.studio.recipes import (
     Screen,
     papermill_command,
     parameters_of_screen,
-    read_dropped,
-    settings_of_recipe,
     shown_parameters,
 )
 from portraitlib.studio.stage import Forming, Stage
-from portraitlib.studio.uploads import FilePlace, Files, titled
+from portraitlib.studio.uploads import FilePlace, Files, keep_photos, titled
 
 NOTEBOOK = "09_studio.ipynb"
 MOST_SEED = 2**32 - 257  # leaves room for the largest batch
+WITHOUT_PHOTOS = {"photos_in_prompt": False}  # what a picture says that says nothing of them
 
 
 def open_studio(
@@ -104,6 +111,9 @@ class Studio:
         self.stage, self._quiet = Stage(), True
         self._make_settings(screen)
         self.gallery = Gallery(History(folder / "history"), self.look_at)
+        self.is_it_me = CardPanel(
+            model, folder, self.gallery.history, self.stage, lambda: self.photos
+        )
         self.box = self._lay_out()
         self.take(parameters_of_screen(screen))
         for file, scale in screen.adapters:
@@ -121,18 +131,20 @@ class Studio:
         self.sampling = Form(screen.sampling, vars(self.model.preset))
         self.from_photo, self.lines = Form(screen.from_photo), Form(screen.lines)
         self.control = Form(screen.control)
+        own = self.model.preset.ip_adapter
+        self.person = Form(screen.person, {"person_scale": own and own.scale})
         for form in self._forms().values():
             form.observe(self._moved)
         self.photo = PhotoPanel(self.model, self.folder, self._moved, self.stage.wrong)
-        self.photo.fill(self.photos, all_named=self._nameless())
+        self.whose = PersonPanel(self.person, self._take_photos, self.stage.wrong)
         self.adapters = AdapterPanel(self.folder, self._moved, self.stage.wrong)
         training, count = screen.training or DreamBooth(), screen.num_class_images
         self.train = TrainPanel(
             self.model, training, count, self._take_photos, self.changed, self.stage.wrong
         )
-        self.train.fill(self.photos)
+        self._show_photos()
         self.sweep = SweepPanel(self.changed)
-        self._add_seed_buttons()
+        self.dice, self.lock = add_seed_buttons(self.sampling["seed"], self._roll)
         self.stage.action.on_click(lambda _: self.generate())
         self.stage.to_photo.on_click(lambda _: self._send("photo"))
         self.stage.to_edges.on_click(lambda _: self._send("edges"))
@@ -141,15 +153,6 @@ class Studio:
     def _forms(self) -> dict[str, Form]:
         """The forms of a screen's records, by their names."""
         return {name: getattr(self, name) for name in RECORDS}
-
-    def _add_seed_buttons(self) -> None:
-        self.dice = widgets.Button(description="Dice", icon="random")
-        self.lock = widgets.ToggleButton(value=True, description="Lock", icon="lock")
-        set_tooltip(self.dice, "another seed")
-        set_tooltip(self.lock, "keep the seed; unlocked, each drawing has another")
-        self.dice.on_click(lambda _: self._roll())
-        row = self.sampling["seed"].box.children[0]
-        row.children = (*row.children, self.dice, self.lock)
 
     def _lay_out(self) -> Any:
         self.tabs = self._lay_out_tabs()
@@ -161,14 +164,16 @@ class Studio:
         copy = widgets.Button(description="Copy", icon="copy").add_class("pl-copy")
         command = titled([self.command, copy], "The same by papermill").add_class("pl-command")
         self.sheet = widgets.HTML().add_class("pl-sheet")
-        right = widgets.VBox([*self.stage.boxes, self.sheet, self.gallery.box, self.drop])
-        parts = [self.tabs, right.add_class("pl-right"), command]
-        main = widgets.Box(parts).add_class("pl-main")
-        return widgets.VBox([widgets.HTML(style()), self._head(), main]).add_class("pl-studio")
+        made = [self.gallery.box, self.is_it_me.box, self.drop]
+        right = widgets.VBox([*self.stage.boxes, self.sheet, *made]).add_class("pl-right")
+        main = widgets.Box([self.tabs, right, command]).add_class("pl-main")
+        head = make_head(self.model, self._explain)
+        return widgets.VBox([widgets.HTML(style()), head, main]).add_class("pl-studio")
 
     def _lay_out_tabs(self) -> Any:
         prompt, photo = self.prompt.box, self.photo
-        shared = [*self.sampling.boxes, titled([self.adapters.box], "Adapters")]
+        adapters = titled([self.adapters.box], "Adapters")
+        shared = [*self.sampling.boxes, self.whose.box, adapters]
         edges = [*self.lines.boxes, *self.control.boxes]
         pages = {
             "words": [prompt, *shared],
@@ -184,22 +189,20 @@ class Studio:
         tabs.observe(lambda _: self._turned(), "selected_index")
         return tabs
 
-    def _head(self) -> Any:
-        self.explain = widgets.ToggleButton(value=False, description="Explain", icon="question")
-        set_tooltip(self.explain, "the whole help of every setting")
-        title = f"<b>Studio</b> <span class='pl-soft'>{html.escape(str(self.model))}</span>"
+    def _explain(self, whole: bool) -> None:
+        (self.box.add_class if whole else self.box.remove_class)("pl-explain")
 
-        def explain(change: Any) -> None:
-            (self.box.add_class if change["new"] else self.box.remove_class)("pl-explain")
-
-        self.explain.observe(explain, "value")
-        return widgets.HBox([widgets.HTML(title), self.explain]).add_class("pl-head")
+    def _show_photos(self) -> None:
+        """Show the person's photos wherever they are used."""
+        self.photo.fill(self.photos, all_named=self._nameless())
+        self.train.fill(self.photos)
+        self.whose.fill(self.photos)
 
     def _nameless(self) -> bool:
         """Are the photos others than those that a command without `photos_dir` takes?"""
         if self.photos is None or self.photos_dir:
             return False
-        return self.photos.source != subject_photos().source
+        return self.photos.source != subject_source()
 
     # --- the settings ----------------------------------------------------------------------------
 
@@ -272,7 +275,8 @@ class Studio:
 
     def _follow(self, screen: Screen) -> None:
         """Show the edges of a screen and the command that draws it."""
-        if screen.training is not None and self._nameless():
+        whole = screen.training is not None or screen.person.photos_in_prompt
+        if whole and self._nameless():
             self.command.value = "# these photos have no folder: open_studio(photos_dir=...)"
             return
         if "edges" in (self.tab, screen.method):
@@ -304,20 +308,16 @@ class Studio:
         preset = self.model.preset
         if not preset.knows_sizes and settings.get("size_px", preset.size_px) != preset.size_px:
             notes += (f"{preset.name} draws {preset.size_px} px, not {settings.pop('size_px')}",)
-        self.take(settings)
+        self.take(WITHOUT_PHOTOS | settings)
         self.stage.say("; ".join([f"The settings are those of {name}", *notes]))
 
     def _take_photos(self, files: Files) -> None:
-        """Photos of a face: written to a folder of their own, then read like any."""
-        folder = self.folder / f"photos-{time.strftime('%Y%m%d-%H%M%S')}"
+        """Photos of the person, in place of those before."""
 
         def read() -> None:
-            for name, content in files:
-                write_whole(folder / Path(name).name, content)
-            self.photos = read_photos(folder, size_px=self.model.preset.size_px)
+            folder, self.photos = keep_photos(files, self.folder, self.model.preset.size_px)
             self.photos_dir = str(folder.absolute())
-            self.train.fill(self.photos)
-            self.photo.fill(self.photos)
+            self._show_photos()
             self._moved()
             self.stage.say(str(self.photos.summary))
 
@@ -380,4 +380,4 @@ class Studio:
 
     def _send_to_sliders(self) -> None:
         if self.stage.chosen is not None:
-            self.take(settings_of_recipe(self.stage.chosen.recipe))
+            self.take(WITHOUT_PHOTOS | settings_of_recipe(self.stage.chosen.recipe))

@@ -20,7 +20,7 @@ from portraitlib.measuring.result import Measurement
 from portraitlib.measuring.sweep import SweepTable, sweep
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.load import Model
-from portraitlib.photos.photo_set import PhotoSet
+from portraitlib.photos.photo_set import Likeness, PhotoSet
 from portraitlib.photos.pictures import READY_KEPT, Picture, content_hash
 from portraitlib.places import once
 from portraitlib.portrait import Portrait
@@ -61,7 +61,7 @@ def make(
     """Draw what a screen says: the same pixels wherever it is done on one machine.
 
     photos: of the person: the first is the picture of a screen without one, a training learns from
-        all of them, and a sweep is scored for likeness to them.
+        all of them, all are what is in the prompt, and a sweep is scored for likeness to them.
     Raises UsageError in one line for whatever cannot be drawn.
     """
     adapted, adapter = with_adapters(model, screen.adapters), None
@@ -88,6 +88,8 @@ def call_of(
 ) -> tuple[Callable[..., list[Portrait]], list[Any], dict[str, Any]]:
     """The function that draws a screen, its inputs, and its settings by name."""
     settings: dict[str, Any] = {"prompt": screen.prompt, "sampling": screen.sampling}
+    if screen.person.photos_in_prompt:
+        settings["person"] = person_of(screen, photos)
     if screen.method == "words":
         return text_to_image, [], settings
     if screen.method == "photo":
@@ -105,6 +107,13 @@ def picture_of(screen: Screen, photos: PhotoSet | None) -> Picture:
     if photos is None or not len(photos.images):
         raise UsageError("photo: there is none yet; upload one, or send one from the gallery")
     return next(photo for photo in photos if photo.image is not None)
+
+
+def person_of(screen: Screen, photos: PhotoSet | None) -> Likeness:
+    """The photos in the prompt; raises UsageError if there are none."""
+    if photos is None or not len(photos):
+        raise UsageError("photos in the prompt: there are none yet; add one or more of one person")
+    return Likeness(photos, screen.person.person_scale)
 
 
 def edges_of(model: Model, picture: Picture, lines: Lines, size_px: int | None) -> Condition:

@@ -258,10 +258,12 @@ def ask(
         return show_grid(
             pictures, 10, title=f"Which of these {len(cards)} are {photos.identifier}?"
         )
-    return _card_box(score_cards(cards, photos, strangers), photos, folder)
+    box = card_box(score_cards(cards, photos, strangers), photos, folder)
+    box.children = (widgets.HTML(style()), *box.children)
+    return box.add_class("pl-studio").add_class("pl-explore")
 
 
-def _card_box(cards: Sequence[Card], photos: PhotoSet, folder: str | Path | None) -> Any:
+def card_box(cards: Sequence[Card], photos: PhotoSet, folder: str | Path | None) -> Any:
     """The person's photos, a card, its two buttons, and what is said: "3 of 20"."""
     answers: list[Card] = []
     known, kind = show_strip(photos.images[:6]).encoded()
@@ -292,5 +294,5 @@ def _card_box(cards: Sequence[Card], photos: PhotoSet, folder: str | Path | None
     for button in buttons:
         button.on_click(answer)
     show()
-    box = widgets.VBox([widgets.HTML(style()), who, shown_card, widgets.HBox([*buttons]), said])
-    return box.add_class("pl-studio").add_class("pl-explore")
+    answers_row = widgets.HBox([*buttons]).add_class("pl-answer")
+    return widgets.VBox([who, shown_card, answers_row, said])

@@ -18,16 +18,35 @@ from portraitlib.photos.pictures import picture_hash, ready_picture_once
 from portraitlib.portrait import Portrait, write_whole
 from portraitlib.settings import RANGES, DreamBooth, Range, UsageError, check_number
 from portraitlib.studio.draw import edges_of
-from portraitlib.studio.fields import Form, label_of, labelled, make_setting, set_tooltip
+from portraitlib.studio.fields import (
+    Form,
+    Setting,
+    label_of,
+    labelled,
+    make_setting,
+    set_tooltip,
+)
 from portraitlib.studio.gallery import encoded, make_thumb
 from portraitlib.studio.recipes import METHODS, TABS, Lines, number_in, variable
-from portraitlib.studio.uploads import FilePlace, Files, put_picture, shown_place
+from portraitlib.studio.uploads import FilePlace, Files, put_picture, shown_place, titled
 from portraitlib.training.class_images import COUNT
 
 SHOWN_PX, THUMBNAIL_PX = 320, 104
 NOTHING = "nothing"
 BETWEEN = " | "  # texts of a sweep: they have commas of their own
 Say = Callable[[str], None]
+
+
+def add_seed_buttons(seed: Setting, roll: Callable[[], None]) -> tuple[Any, Any]:
+    """A button for another seed and one that keeps it, put beside the seed's number."""
+    dice = widgets.Button(description="Dice", icon="random")
+    lock = widgets.ToggleButton(value=True, description="Lock", icon="lock")
+    set_tooltip(dice, "another seed")
+    set_tooltip(lock, "keep the seed; unlocked, each drawing has another")
+    dice.on_click(lambda _: roll())
+    row = seed.box.children[0]
+    row.children = (*row.children, dice, lock)
+    return dice, lock
 
 
 def _thumbs_of(photos: Iterable[Photo], press: Callable[[Photo], None]) -> tuple[Any, ...]:
@@ -37,6 +56,15 @@ def _thumbs_of(photos: Iterable[Photo], press: Callable[[Photo], None]) -> tuple
         for photo in photos
         if photo.image is not None
     )
+
+
+def make_head(model: Model, explain: Callable[[bool], None]) -> Any:
+    """The studio's title, and a switch that `explain` hears of: the whole help of every setting."""
+    title = f"<b>Studio</b> <span class='pl-soft'>{html.escape(str(model))}</span>"
+    switch = widgets.ToggleButton(value=False, description="Explain", icon="question")
+    set_tooltip(switch, "the whole help of every setting")
+    switch.observe(lambda change: explain(change["new"]), "value")
+    return widgets.HBox([widgets.HTML(title), switch]).add_class("pl-head")
 
 
 class PhotoPanel:
@@ -120,6 +148,24 @@ class PhotoPanel:
     def _upload(self, files: Files) -> None:
         picture, _ = read_content(files[0][1])
         self.use(self._keep(picture))
+
+
+class PersonPanel:
+    """The photos in the prompt: whether they speak, how hard they hold, and which they are.
+
+    upload: called with the names and contents of photos that were chosen.
+    """
+
+    def __init__(self, form: Form, upload: Callable[[Files], None], say: Say) -> None:
+        words = "or drop one or more of one person here; the other tabs have them too"
+        self.drop = FilePlace(words, upload, say, "My photos", multiple=True)
+        self.thumbs = widgets.Box().add_class("pl-thumbs")
+        wall = widgets.VBox([self.thumbs]).add_class("pl-photos")
+        self.box = titled([*form.boxes, self.drop, wall], "Photos in the prompt")
+
+    def fill(self, photos: PhotoSet | None) -> None:
+        """Show the photos."""
+        self.thumbs.children = _thumbs_of(photos or (), lambda _: None)
 
 
 class AdapterPanel:

@@ -149,16 +149,17 @@ class Stage:
     def callbacks(self, forming: Forming) -> Callbacks:
         """What a drawing calls: the bar moves, previews appear, and Cancel is heard."""
 
-        def on_step(step: int, total: int) -> None:
-            self.worker.check()
-            self.bar.value = step / total
-
         def on_training(progress: Any) -> None:
             self.bar.value = progress.step / progress.total
             self.say(str(progress))
             self.worker.check()
 
-        return Callbacks(on_step, forming.see, on_training)
+        return Callbacks(self.step, forming.see, on_training)
+
+    def step(self, step: int, total: int) -> None:
+        """Show how far a job is; raises Cancelled if it was asked to stop."""
+        self.worker.check()
+        self.bar.value = step / total
 
     def _stop(self) -> None:
         self.cancel.disabled = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -11,6 +13,9 @@ import traitlets
 from PIL import Image
 
 from portraitlib.photos.files import NotAPhoto
+from portraitlib.photos.photo_set import PhotoSet
+from portraitlib.photos.read import read_photos
+from portraitlib.portrait import write_whole
 from portraitlib.settings import UsageError
 from portraitlib.studio.gallery import encoded
 from portraitlib.studio.look import text_of
@@ -67,6 +72,17 @@ class FilePlace(anywidget.AnyWidget):
                 self._take([(name, bytes(content)) for name, content in files])
             except (NotAPhoto, UsageError) as problem:
                 self._say(f"{files[0][0]}: {problem}")
+
+
+def keep_photos(files: Files, folder: Path, size_px: int) -> tuple[Path, PhotoSet]:
+    """Photos written to a folder of their own in this one, then read like any; folder and photos.
+
+    Raises UsageError if there is nothing usable among them.
+    """
+    home = folder / f"photos-{time.strftime('%Y%m%d-%H%M%S')}"
+    for name, content in files:
+        write_whole(home / Path(name).name, content)
+    return home, read_photos(home, size_px=size_px)
 
 
 def shown_place() -> tuple[Any, Any]:

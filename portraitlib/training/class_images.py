@@ -11,7 +11,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,14 +126,19 @@ def style_strangers(
     `make_class_images` and a model that has that one alone.
     """
     check_inputs(model, prompt, sampling)
-    for adapter, _ in model.adapters:
-        if adapter.identifier:
-            prompt = re.sub(rf"\b{re.escape(adapter.identifier)}\b\s*", "", prompt)
+    prompt = without_identifiers(prompt, [adapter.identifier for adapter, _ in model.adapters])
     seed = APART if sampling.seed < APART // 2 else 0
     settings = fill_defaults(model, replace(sampling, seed=seed, num_images=1))
     base = model.base or model
     drawn = make_class_images(base, prompt, count, settings, cache=cache, on_step=on_step)
     return list(drawn)
+
+
+def without_identifiers(prompt: str, identifiers: Sequence[str]) -> str:
+    """The prompt without words that only an adapter knows: "portrait of man, oil painting"."""
+    for identifier in filter(None, identifiers):
+        prompt = re.sub(rf"\b{re.escape(identifier)}\b\s*", "", prompt)
+    return prompt
 
 
 def class_images_cost(

@@ -17,10 +17,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from browsing import SHOTS
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parent.parent.parent
-SHOTS = ROOT / "runs" / "browser"
 REQUIRED = "PORTRAITLIB_BROWSER_REQUIRED"  # set: a missing browser is a failure, no reason to skip
 START_S = 180
 # What the copy of the notebook that is served differs in: quick pictures, one at a time.

@@ -12,15 +12,30 @@ import zipfile
 
 import numpy as np
 import pytest
+from browsing import (
+    DRAW_MS,
+    choose,
+    drop,
+    generate,
+    overflowing,
+    set_number,
+    shoot_whole,
+    shown_number,
+    tab,
+    thumbs,
+    visible,
+    wait_quiet,
+    wait_said,
+)
 from PIL import Image
 
+from portraitlib.photos.subject import shot_files
 from portraitlib.portrait import Portrait
 
 pytest.importorskip("playwright")
 
 WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 400, "height": 860}
-TALL = 2600  # of a window that shows the whole studio at once
-START_MS, DRAW_MS = 240_000, 120_000
+START_MS = 240_000
 ABOVE = 500  # steps: long enough to be stopped
 
 
@@ -47,96 +62,6 @@ def run_all(page):
         page.keyboard.press("Control+b")  # the list of files: the notebook gets its room
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-
-
-def said(page):
-    return page.locator(".pl-say").inner_text()
-
-
-def wait_said(page, pattern, timeout_ms=DRAW_MS):
-    expected = re.compile(pattern)
-    page.locator(".pl-say").filter(has_text=expected).wait_for(timeout=timeout_ms)
-    return said(page)
-
-
-def tab(page, name):
-    """Turn to a tab; a click is lost on a page that is still being put together."""
-    found = page.locator(".pl-tabs").get_by_role("tab", name=name, exact=True)
-    for _ in range(40):
-        found.click()
-        page.wait_for_timeout(250)
-        if "mod-current" in (found.get_attribute("class") or ""):  # lm- or, before, p-mod-current
-            return
-    raise AssertionError(f"the tab {name} does not come up")
-
-
-def visible(page, name):
-    """The setting of this name in the tab on top."""
-    return page.locator(f".pl-{name}").locator("visible=true").first
-
-
-def set_number(page, name, value):
-    box = visible(page, name).locator("input[type=number]")
-    box.fill(str(value))
-    box.press("Enter")
-
-
-def shown_number(page, name):
-    return visible(page, name).locator("input[type=number]").input_value()
-
-
-def thumbs(page):
-    return page.locator(".pl-gallery .pl-thumb").count()
-
-
-def generate(page):
-    """Press the button and wait for the picture."""
-    before = thumbs(page)
-    page.locator(".pl-act button.mod-primary:enabled").click()
-    page.wait_for_function(
-        "count => document.querySelectorAll('.pl-gallery .pl-thumb').length > count",
-        arg=before,
-        timeout=DRAW_MS,
-    )
-    return wait_said(page, r" in [\d.]+ s")
-
-
-def drop(page, selector, name, content, kind):
-    """Drop a file on a place, as the browser tells of it."""
-    page.evaluate(
-        """([selector, name, bytes, kind]) => {
-          const found = [...document.querySelectorAll(selector)];
-          const place = found.find((each) => each.offsetParent !== null);
-          const data = new DataTransfer();
-          data.items.add(new File([new Uint8Array(bytes)], name, {type: kind}));
-          for (const event of ["dragenter", "dragover", "drop"])
-            place.dispatchEvent(new DragEvent(event, {bubbles: true, cancelable: true,
-              dataTransfer: data}));
-        }""",
-        [selector, name, list(content), kind],
-    )
-
-
-def shoot_whole(page, shoot, name):
-    """The whole studio, in a window as tall as it is."""
-    size = page.viewport_size
-    page.set_viewport_size({"width": size["width"], "height": TALL})
-    page.wait_for_timeout(400)
-    shoot(page.locator(".pl-studio").first, f"{page.kind}-{name}")
-    page.set_viewport_size(size)
-
-
-def overflowing(page):
-    """What sticks out of the studio at its right side."""
-    return page.evaluate(
-        """() => {
-          const edge = document.querySelector(".pl-studio").getBoundingClientRect().right + 1;
-          const wide = (each) => each.offsetParent && each.getBoundingClientRect().right > edge;
-          return [...document.querySelectorAll(".pl-studio *")].filter(wide)
-            .filter((each) => !each.closest(".pl-sheet, .pl-help, .pl-recipe, option"))
-            .map((each) => each.className).slice(0, 5);
-        }"""
-    )
 
 
 def test_a_picture_forms_and_nothing_jumps(page, shoot):
@@ -188,13 +113,6 @@ def test_a_mistake_is_one_line(page, shoot):
     wait_said(page, "expected start before end")
     set_number(page, "start", 0)
     set_number(page, "end", 1)
-
-
-def choose(page, place, paths):
-    """Choose files by the button of a place, as a person would."""
-    with page.expect_file_chooser() as chooser:
-        page.locator(f".pl-up-{place} button").locator("visible=true").click()
-    chooser.value.set_files([str(path) for path in paths])
 
 
 def test_a_photo_is_uploaded_and_its_edges_are_drawn(page, shoot, astronaut, tmp_path):
@@ -289,6 +207,45 @@ def test_downloads_one_and_all(page, tmp_path):
     assert len(names) == thumbs(page)
 
 
+def test_photos_are_part_of_the_prompt(page, shoot):
+    tab(page, "Words")
+    choose(page, "my-photos", shot_files(False)[:3])
+    wait_said(page, "3 used")
+    switch = visible(page, "photos_in_prompt").locator("input[type=checkbox]")
+    switch.check()
+    for name, value in {"person_scale": 0.9, "num_images": 2, "num_inference_steps": 12}.items():
+        set_number(page, name, value)
+    generate(page)
+    page.locator(".pl-recipe summary").click()
+    assert "scale 0.9" in page.locator(".pl-recipe tr", has_text="person").inner_text()
+    page.locator(".pl-recipe summary").click()
+    assert "-p person_scale 0.9" in page.locator(".pl-command textarea").input_value()
+    shoot_whole(page, shoot, "person")
+
+
+def test_is_it_me_is_answered_card_by_card(page, shoot):
+    gallery, cards = page.locator(".pl-gallery .pl-thumb").first, page.locator(".pl-cards")
+    page.get_by_role("button", name="Is it me?").click()
+    cards.get_by_text("1 of 4").wait_for(timeout=DRAW_MS)
+    assert not gallery.is_visible(), "what is drawn of the person is not seen beside the cards"
+    shoot_whole(page, shoot, "cards")
+    page.set_viewport_size(NARROW)
+    wait_quiet(page)
+    assert overflowing(page) == []
+    shoot_whole(page, shoot, "narrow-cards")
+    page.set_viewport_size(WIDE)
+    for number in range(4):
+        cards.get_by_text(f"{number + 1} of 4").wait_for()
+        cards.get_by_role("button", name=("Me", "Not me")[number % 2], exact=True).click()
+    cards.get_by_text("eye and figure agree on").wait_for()
+    gallery.wait_for()
+    shoot_whole(page, shoot, "answered")
+    cards.get_by_role("button", name="Close").click()
+    cards.locator("img").first.wait_for(state="detached")
+    visible(page, "photos_in_prompt").locator("input[type=checkbox]").uncheck()
+    set_number(page, "num_images", 1)
+
+
 def test_a_sweep_is_a_grid_with_scores(page, shoot):
     tab(page, "Sweep")
     texts = page.locator(".pl-tabs input[type=text]").locator("visible=true")
@@ -324,7 +281,7 @@ def test_a_reload_keeps_the_pictures(page, shoot):
     assert count
     if page.kind == "lab":
         page.keyboard.press("Control+s")
-        page.wait_for_timeout(2000)
+        page.locator(".lm-TabBar-tab.jp-mod-dirty").first.wait_for(state="detached")
     page.reload(timeout=START_MS)
     # JupyterLab finds the kernel's widgets; Voila starts anew, from the pictures in the folder.
     page.wait_for_selector(".pl-studio", timeout=START_MS)
@@ -332,6 +289,7 @@ def test_a_reload_keeps_the_pictures(page, shoot):
     page.wait_for_function(
         "count => document.querySelectorAll('.pl-gallery .pl-thumb').length >= count", arg=count
     )
+    wait_quiet(page)  # the widgets are put together one by one
     tab(page, "Words")
     shoot(page, f"{page.kind}-reloaded")
     set_number(page, "num_inference_steps", 4)

@@ -8,9 +8,9 @@ pytest.importorskip("ipywidgets")
 
 from portraitlib.settings import RANGES, Control, DreamBooth, Sampling, UsageError
 from portraitlib.studio.fields import SHOWN, Form, Shown, make_setting, shown
-from portraitlib.studio.recipes import FromPhoto, Lines, Screen
+from portraitlib.studio.recipes import FromPhoto, Lines, Person, Screen
 
-RECORDS = (Sampling, Control, DreamBooth, FromPhoto, Lines)
+RECORDS = (Sampling, Control, DreamBooth, FromPhoto, Lines, Person)
 each_record = pytest.mark.parametrize("kind", RECORDS)
 
 

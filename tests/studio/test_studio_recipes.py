@@ -12,15 +12,14 @@ from PIL import Image, PngImagePlugin
 from portraitlib.batch.notebook import check_parameters, parameters_of
 from portraitlib.portrait import Portrait
 from portraitlib.settings import Control, DreamBooth, Sampling, UsageError
+from portraitlib.studio.dropped import read_dropped, read_parameters_text, settings_of_recipe
 from portraitlib.studio.recipes import (
     Lines,
+    Person,
     Screen,
     papermill_command,
     parameters_of_screen,
-    read_dropped,
-    read_parameters_text,
     screen_of_parameters,
-    settings_of_recipe,
     shown_parameters,
 )
 
@@ -32,6 +31,7 @@ FULL = Screen(
     photo_file="/somewhere/a photo.png",
     lines=Lines(low_threshold=50.0),
     control=Control(scale=0.7, end=0.8, guess_mode=True),
+    person=Person(photos_in_prompt=True, person_scale=0.9),
     adapters=(("me.safetensors", 0.8), ("style.safetensors", -0.5)),
     training=DreamBooth(max_train_steps=3, class_prompt="portrait of a man"),
     num_class_images=4,
@@ -130,6 +130,14 @@ def test_a_png_made_here_gives_its_own_settings():
     assert any("jrdnpl at 0.8" in note for note in notes)
 
 
+def test_a_png_drawn_with_photos_in_the_prompt_says_how_hard_they_held():
+    person = {"photos": ["sha256:0"], "scale": 0.6, "start": 0.0, "end": 1.0}
+    recipe = RECIPE | {"person": person | {"weights": "mini", "revision": "sha256:0"}}
+    settings, notes = read_dropped(Portrait(Image.new("RGB", (8, 8)), recipe).png_bytes())
+    assert screen_of_parameters(**settings).person == Person(True, 0.6)
+    assert any("photos in the prompt" in note for note in notes)
+
+
 def test_a_recipe_that_lost_its_json_is_read_from_the_other_text():
     portrait = Portrait(Image.new("RGB", (8, 8)), {**RECIPE, "adapter": None})
     with Image.open(io.BytesIO(portrait.png_bytes())) as opened:
@@ -225,3 +233,11 @@ def test_a_screen_with_another_method_forgets_what_it_does_not_use():
     words = shown_parameters(replace(FULL, method="words", vary={}, training=None))
     assert not {"scale", "low_threshold", "photo_file", "strength", "vary"} & set(words)
     assert json.dumps(words)
+
+
+def test_photos_that_do_not_speak_are_no_part_of_the_command():
+    silent = replace(FULL, person=Person(photos_in_prompt=False, person_scale=0.9))
+    assert not {"photos_in_prompt", "person_scale"} & set(shown_parameters(silent))
+    for wrong in ({"person_scale": 3}, {"photos_in_prompt": "yes"}):
+        with pytest.raises(UsageError):
+            screen_of_parameters(**wrong)
