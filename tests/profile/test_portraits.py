@@ -363,3 +363,19 @@ def test_a_photo_of_another_kind_is_left_out_and_said(mini, his, tmp_path):
         mini, mixed, ["photorealistic"], folder=tmp_path / "run", keep=1, quick=True
     )
     assert len(done.photos) == 11 and his[0].name in done.notes[0]
+
+
+def test_photographs_are_judged_by_the_encoder_of_faces_and_clip(
+    mini, astronaut, tiny_clip, tmp_path, monkeypatch
+):
+    """As for SDXL, but for its pictures: the judges are those of photographs."""
+    monkeypatch.setattr("portraitlib.measuring.fidelity.default_clip", lambda: tiny_clip)
+    astronaut.save(tmp_path / "one.png")
+    photos = pl.read_photos(tmp_path, size_px=256)
+    preset = replace(mini.preset, words={})
+    judge = make_judge(replace(mini, preset=preset), photos, "smiling, oil painting", [])
+    same, nobody = judge.look([photos[0].image, Image.new("RGB", (256, 256), "grey")])
+    assert same.is_him and same.likeness is None  # one photo makes no scale
+    assert nobody.faults == ("no face found",) and not nobody.is_him
+    assert set(same.lacking) <= {"smiling", "oil painting"}
+    assert "a stranger in a photograph" in judge.ends and "another photo" in judge.ends
