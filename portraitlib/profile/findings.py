@@ -53,14 +53,14 @@ class Finding:
 class Judge:
     """Who finds out about the portraits of one style.
 
-    prompt: the words that are looked for.  drawn: are they of the embedded model's world?
+    words: those that are looked for.  drawn: are they of the embedded model's world?
     ends: what a likeness of 0 and of 1 is, in words.  ceiling: how far from strangers of the style
     to the photos the person is even when drawn by one who knows him: a likeness of 1.
     """
 
     yardstick: likeness.Yardstick
     copies: likeness.Copying | None
-    prompt: str
+    words: str
     drawn: bool
     ends: str
     ceiling: float = 1.0
@@ -101,7 +101,7 @@ class Judge:
         return None if value is None else value / self.ceiling
 
     def _lacking(self, pictures: Sequence[Image.Image]) -> list[tuple[str, ...]]:
-        prompts = [self.prompt] * len(pictures)
+        prompts = [self.words] * len(pictures)
         if self.drawn:
             rows, _ = fidelity.judge_drawn(fidelity.read_drawn(pictures), prompts)
         else:
@@ -112,11 +112,11 @@ class Judge:
 def make_judge(
     model: Model,
     photos: PhotoSet,
-    prompt: str,
+    words: str,
     strangers: Sequence[Image.Image],
     learnt: PhotoSet | None = None,
 ) -> Judge:
-    """A judge of portraits of the person of the photos, in the style that a prompt asks for.
+    """A judge of portraits of the person of the photos, in the style that words ask for.
 
     strangers: others in that style, as `pl.style_strangers` draws them, where likeness is 0; where
         too few of them have a face that is found, strangers of the photos' kind take their place.
@@ -132,12 +132,12 @@ def make_judge(
         pass
     drawn, ceiling, one = bool(model.preset.words), 1.0, "another photo"
     if drawn and others is not None:
-        ceiling = style_ceiling(prompt)
+        ceiling = style_ceiling(words)
         one = f"a person as the world itself draws them in it, {ceiling:.0%} of the way to a photo"
     yardstick = likeness.make_yardstick(points, encoder, photos.images, others)
     copies = None if learnt is None else likeness.find_copying(photos, learnt, encoder)
     ends = f"likeness 0 is {zero}, 1 is {one}"
-    return Judge(yardstick, copies, prompt, drawn, ends, ceiling)
+    return Judge(yardstick, copies, words, drawn, ends, ceiling)
 
 
 def _largest(faces: Sequence[Face]) -> Face | None:

@@ -16,6 +16,7 @@ from portraitlib.device import device_name
 from portraitlib.generate.conditions import canny
 from portraitlib.generate.rerun import rerun
 from portraitlib.measuring.likeness import photos_kind
+from portraitlib.mini.visible import named
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.load import Model, load_model
 from portraitlib.photos.audit import is_crowd
@@ -26,7 +27,7 @@ from portraitlib.places import digest, output_folder
 from portraitlib.portrait import Portrait
 from portraitlib.profile.handover import ProfilePictures, hand_over
 from portraitlib.profile.search import OnStep, Standing, Task, begin_search, search_all
-from portraitlib.profile.styles import find_styles
+from portraitlib.profile.styles import Style, find_styles
 from portraitlib.settings import DreamBooth, Range, Sampling, UsageError, check_number
 from portraitlib.training.checkpoints import open_run
 from portraitlib.training.dreambooth import train_dreambooth
@@ -74,7 +75,7 @@ def make_portraits(
     photos = _one_person(model, photos)
     task = Task(
         model=model, photos=photos, **split_photos(photos, quick),
-        styles=find_styles(styles), home=output_folder(folder),
+        styles=_known_to(model, find_styles(styles)), home=output_folder(folder),
         keep=int(check_number("make_portraits", "keep", keep, KEEP)), quick=quick, who=who,
         seed=Sampling(seed=seed).seed, budget=budget or Budget(),
         on_step=on_step or (lambda _: None),
@@ -131,6 +132,17 @@ def _one_person(model: Model, photos: PhotoSet) -> PhotoSet:
             )
         )
     return photos
+
+
+def _known_to(model: Model, styles: list[Style]) -> list[Style]:
+    """The styles; raises UsageError for one of which a model that was taught words knows none."""
+    for style in styles:
+        if model.preset.words and not named(style.words):
+            raise UsageError(
+                f"styles: got {style.name!r}, in which {model.name} knows no word; try "
+                f"{', '.join(model.preset.words['style'][:4])}"
+            )
+    return styles
 
 
 def _of_one_kind(photos: PhotoSet) -> PhotoSet:

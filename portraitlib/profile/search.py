@@ -174,7 +174,8 @@ def make_style_judge(task: Task, face: Adapter | None, search: Search) -> tuple[
         strangers = []  # a style in which the finder sees no face
     seconds = time.perf_counter() - begun_s
     learnt = None if task.learnt is task.held_out else task.learnt
-    judge = make_judge(task.model, task.held_out, plain, strangers, learnt)
+    words = search.style.words
+    judge = make_judge(task.model, task.held_out, words, strangers, learnt)
     return judge, replace(search, ends=judge.ends, seconds=search.seconds or seconds)
 
 
