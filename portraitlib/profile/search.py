@@ -97,11 +97,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far it is: portraits that are kept, of all that are wanted, and what was just done."""
+    """How far it is: portraits that are kept, of all that are wanted, and what was just done.
+
+    kept: their files.
+    """
 
     step: int
     total: int
     text: str
+    kept: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -155,8 +159,10 @@ def search_all(
                 judges[at], searches[at] = make_style_judge(task, face, searches[at])
             setting = next_setting(searches[at], task.quick)
             searches[at] = draw_batch(task, face, searches[at], judges[at], setting)
-            kept = sum(min(len(search.good), task.keep) for search in searches)
-            task.on_step(Standing(kept, task.wanted, _in_words(task, searches[at])))
+            good = [drawn for search in searches for drawn in search.good[: task.keep]]
+            kept = tuple(task.home / drawn.file for drawn in good)
+            words = _in_words(task, searches[at])
+            task.on_step(Standing(len(kept), task.wanted, words, kept))
 
 
 def is_missing(task: Task, search: Search) -> bool:
