@@ -105,9 +105,9 @@ class PortraitPanel:
         hung: set[Path] = set()
 
         def hang(paths: Iterable[Path]) -> None:
-            new = [path for path in paths if path not in hung]
-            hung.update(new)
-            self.hang([Portrait.open(path) for path in new])
+            if new := [path for path in paths if path not in hung]:
+                hung.update(new)
+                self.hang([Portrait.open(path) for path in new])
 
         def on_step(now: Any) -> None:
             hang(getattr(now, "kept", ()))  # a training keeps none
