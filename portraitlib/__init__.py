@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # every public name, said once: type checkers read it, and so
     from portraitlib.photos.read import read_photos
     from portraitlib.photos.subject import subject_photos, subject_portrait
     from portraitlib.portrait import Portrait
-    from portraitlib.profile.handover import ProfilePictures
+    from portraitlib.profile.handover import ProfilePictures, show_paths
     from portraitlib.profile.make import draw_again, make_portraits
     from portraitlib.profile.styles import STYLES, Style
     from portraitlib.settings import Control, DreamBooth, Sampling, UsageError

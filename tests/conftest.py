@@ -236,3 +236,53 @@ def how_far() -> Callable[..., float]:
         return (apart / sum(float(expected[name].square().sum()) for name in learnt)) ** 0.5
 
     return share
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory) -> Path:
+    """A CLIP as the hub has it, tiny and untrained, with the embedded model's words."""
+    import json
+
+    import torch
+    import transformers
+
+    from portraitlib.models.presets import PRESETS
+
+    folder = tmp_path_factory.mktemp("clip")
+    source = Path(PRESETS["mini"].source) / "tokenizer"
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(source)
+    width = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = transformers.CLIPConfig(
+        text_config=width
+        | {"num_attention_heads": 2, "vocab_size": len(tokenizer)}
+        | {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id},
+        vision_config=width | {"num_attention_heads": 2, "image_size": 64, "patch_size": 16},
+        projection_dim=16,
+    )
+    torch.manual_seed(0)
+    transformers.CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    look = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(look))
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle beside it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(clip_folder):
+    """That CLIP, loaded."""
+    import torch
+    import transformers
+
+    from portraitlib.models.load import Clip
+
+    return Clip(
+        network=transformers.CLIPModel.from_pretrained(clip_folder).eval(),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(clip_folder),
+        name="tiny clip",
+        revision="none",
+        device=torch.device("cpu"),
+        size_px=64,
+        mean=(0.48, 0.46, 0.41),
+        deviation=(0.27, 0.26, 0.28),
+    )

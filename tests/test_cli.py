@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import portraitlib as pl
@@ -21,6 +23,12 @@ MISTAKES = {
     "an empty prompt": ["generate", "  ", "--model", "mini"],
     "no folder of photos": ["photos", "missing"],
     "a sheet that is no png": ["photos", ".", "--output", "sheet.jpg"],
+    "portraits of no folder": ["portrait", "missing", "--model", "mini"],
+    "a slip in a style": ["portrait", "--model", "mini", "--style", "comci book"],
+    "no portrait to keep": ["portrait", "--model", "mini", "--keep", "0"],
+    "an adapter that is not there": ["portrait", "--model", "mini", "--adapter", "me.safetensors"],
+    "no minutes": ["portrait", "--model", "mini", "--minutes", "-1"],
+    "no portrait to draw again": ["portrait", "--model", "mini", "--again", "nothing.png"],
 }
 
 
@@ -62,3 +70,26 @@ def test_generate_saves_portraits_and_prints_their_paths(capsys, tmp_path):
     assert (recipe["seed"], recipe["num_inference_steps"]) == (6, 2)
     assert cli.main(command) == 0
     assert "a-man-smiling-5-2.png" in capsys.readouterr().out, "earlier pictures are kept"
+
+
+# --- portraits to choose from --------------------------------------------------------------------
+
+
+def test_portraits_are_made_and_one_that_pleased_is_drawn_once_more(tmp_path, capsys):
+    out = tmp_path / "portraits of me"
+    asked = ["portrait", "--model", "mini", "--quick", "--style", "photorealistic", "--keep", "1"]
+    assert cli.main([*asked, "--output", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "1 portraits kept of" in said and f"open {out / 'index.html'}" in said
+    (kept,) = (out / "portraits").iterdir()
+    again = ["portrait", "--model", "mini", "--again", str(kept), "--seed", "5"]
+    assert cli.main([*again, "--output", str(out)]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert pl.Portrait.open(path).recipe["seed"] == 5 and path.parent == kept.parent
+
+
+def test_a_budget_that_is_spent_hands_over_and_says_so(tmp_path, capsys):
+    asked = ["portrait", "--model", "mini", "--quick", "--minutes", "0.0001"]
+    assert cli.main([*asked, "--output", str(tmp_path / "run")]) == 3
+    told = capsys.readouterr()
+    assert (tmp_path / "run" / "index.html").is_file() and "used up" in told.err

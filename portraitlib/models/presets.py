@@ -116,6 +116,7 @@ class Preset:
     words: what the model was taught to draw, group -> phrases; empty where nobody has a list.
     training: the defaults where DreamBooth has None.
     experiment: the notebooks' parameters where they have None, as much as there is time for.
+    strangers: how many are drawn in a style, for where likeness is 0, before portraits are chosen.
     knows_sizes: was it taught pictures of several sizes and crops? Else it knows the whole picture
         of its own size alone, and is told nothing else.
     """
@@ -143,6 +144,7 @@ class Preset:
     experiment: Mapping[str, Any] = field(
         default_factory=lambda: SDXL_EXPERIMENT, hash=False, repr=False
     )
+    strangers: int = 8
     knows_sizes: bool = True
 
 
@@ -169,6 +171,7 @@ PRESETS = {
             words=taught_phrases(),
             training=MINI_TRAINING,
             experiment=MINI_EXPERIMENT,
+            strangers=24,
             knows_sizes=False,
         ),
         Preset(

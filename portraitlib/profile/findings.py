@@ -19,7 +19,7 @@ LEAST_LIKENESS = 0.6
 LEAST_FACE = 0.2  # of the picture's width; below it the face is drawn again, larger
 LARGEST_CUT = 0.06  # of the picture's side, what may lie outside of a whole head
 MOST_COPYING = 0.6  # 1 is a photo learnt from, itself; counts where photos are no more alike
-LEAST_STRANGERS = 8
+LEAST_STRANGERS = 6
 SMALL, CUT, NO_FACE, COPY = "small face", "head is cut off", "no face found", "copy of a photo"
 
 

@@ -8,14 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from portraitlib.cost import Cost, cost_of, duration, money
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.places import page_template
 from portraitlib.portrait import MADE_BY_AI, XMP_KEY, Portrait, write_whole
+from portraitlib.profile.findings import LEAST_LIKENESS
 from portraitlib.profile.search import Drawn, Search, mostly_wrong
+from portraitlib.sheet import (
+    COLOURS,
+    FAINT,
+    LINE_PX,
+    Picture,
+    Sheet,
+    axes_at,
+    quieten,
+    write,
+)
 
+PANEL_PX = (250, 170)  # of the path of a style
 PORTRAITS, EXPORTS = "portraits", "exports"
 JPEG_QUALITY = 92
 
@@ -25,26 +37,26 @@ class Export:
     """What a site wants of a profile picture.
 
     size_px: side of the square that is written.  form: "JPEG" or "PNG".
-    most_bytes: the largest file that it takes.  source: where it says so, and when that was read.
+    most_bytes: the largest file that it takes.  asks: for what, in words.
     """
 
     site: str
     size_px: int
     form: str
     most_bytes: int
-    source: str
+    asks: str
 
     @property
     def ending(self) -> str:
         return {"JPEG": ".jpg", "PNG": ".png"}[self.form]
 
 
+# As help pages and those that collect them said in November 2026.
 EXPORT_SIZES = (
-    Export("GitHub", 500, "PNG", 1_000_000, "docs.github.com, personal profile, 2026-11"),
-    Export("LinkedIn", 800, "JPEG", 8_000_000, "linkedin.com/help, 400 px and more, 2026-11"),
-    Export("Slack", 1024, "JPEG", 8_000_000, "slack.com/help, 512 to 1024 px, 2026-11"),
-    Export("X", 400, "JPEG", 2_000_000, "help.x.com, 400 px, 2026-11"),
-    Export("Discord", 512, "PNG", 8_000_000, "support.discord.com, 128 px and more, 2026-11"),
+    Export("GitHub", 500, "PNG", 1_000_000, "about 500 px, below 1 MB"),
+    Export("LinkedIn", 800, "JPEG", 8_000_000, "400 px and more, 8 MB at most"),
+    Export("Slack", 512, "JPEG", 1_000_000, "512 to 1024 px, 1 MB at most"),
+    Export("X", 400, "JPEG", 2_000_000, "400 px, 2 MB at most"),
 )
 
 
@@ -154,6 +166,44 @@ def exported(image: Image.Image, row: Export) -> bytes:
         file = io.BytesIO()
         square.quantize(256).save(file, "PNG", pnginfo=texts, optimize=True)
     return file.getvalue()
+
+
+def in_circle(image: Image.Image, size_px: int, room_px: int = 0) -> Image.Image:
+    """A portrait as sites show it: round, size_px wide, in the middle of room_px of white."""
+    size = (size_px, size_px)
+    disc = Image.new("L", (4 * size_px, 4 * size_px))
+    ImageDraw.Draw(disc).ellipse((0, 0, *disc.size), fill=255)
+    square = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    room_px = max(size_px, room_px)
+    room = Image.new("RGB", (room_px, room_px), "white")
+    room.paste(square, ((room_px - size_px) // 2,) * 2, disc.resize(size))
+    return room
+
+
+def show_paths(done: ProfilePictures, columns: int = 4) -> Picture:
+    """The search of each style: likeness up, the share with the style whole across.
+
+    A point is a batch, as large as it was, with its number; the line is the least likeness of what
+    is kept.
+    """
+    rows = -(-len(done.searches) // columns)
+    sheet = Sheet(PANEL_PX, min(columns, len(done.searches)), rows, head=LINE_PX)
+    figure = sheet.figure(None)
+    for index, search in enumerate(done.searches):
+        left, above = sheet.corner(index % columns, index // columns)
+        write(figure, search.style.name, left + 30, above - LINE_PX, align="left", weight="bold")
+        axes = axes_at(figure, left + 30, above + 4, PANEL_PX[0] - 44, PANEL_PX[1] - 34)
+        points = path_points(search)
+        across, up = [p["style"] for p in points], [p["likeness"] for p in points]
+        axes.plot(across, up, color=FAINT, linewidth=1)
+        axes.scatter(across, up, [24 * p["count"] for p in points], COLOURS[0], alpha=0.8)
+        for number, point in enumerate(zip(across, up, strict=True), 1):
+            axes.annotate(str(number), point, (4, 4), textcoords="offset points", fontsize=8)
+        axes.axhline(LEAST_LIKENESS, color=COLOURS[1], linewidth=0.8, linestyle=":")
+        axes.set_xlim(-0.1, 1.15)
+        axes.set_ylim(-0.2, 1.4)
+        quieten(axes)
+    return figure
 
 
 # --- the page ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from portraitlib.measuring.likeness import photos_kind
 from portraitlib.models.adapters import Adapter
 from portraitlib.models.load import Model, load_model
 from portraitlib.photos.audit import is_crowd
-from portraitlib.photos.faces.find import DRAWN, encoder_for
+from portraitlib.photos.faces.find import DRAWN, FINDERS, encoder_for
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import digest, output_folder
@@ -69,8 +70,9 @@ def make_portraits(
     """
     if quick and adapter is not None:
         raise UsageError("quick: got True beside an adapter, expected one of them")
+    photos = _one_person(model, photos)
     task = Task(
-        model=model, photos=_one_person(model, photos), **split_photos(photos, quick),
+        model=model, photos=photos, **split_photos(photos, quick),
         styles=find_styles(styles), home=output_folder(folder),
         keep=int(check_number("make_portraits", "keep", keep, RANGES["keep"])),
         quick=quick, who=who, seed=Sampling(seed=seed).seed, budget=budget or Budget(),
@@ -106,9 +108,10 @@ def _make(task: Task, adapter: Adapter | None) -> ProfilePictures:
 
 
 def _one_person(model: Model, photos: PhotoSet) -> PhotoSet:
-    """The photos; raises UsageError for several people, and for what the model cannot draw."""
+    """The photos that can be used; raises UsageError for several people, or another world's."""
     if not isinstance(photos, PhotoSet) or not len(photos):
         raise UsageError("photos: got none, expected a person's; try pl.read_photos(folder)")
+    photos = _of_one_kind(photos)
     kind = photos_kind(photos)
     encoder = encoder_for(kind)
     points = [photo.embedding for photo in photos if photo.embedding is not None]
@@ -128,6 +131,19 @@ def _one_person(model: Model, photos: PhotoSet) -> PhotoSet:
             )
         )
     return photos
+
+
+def _of_one_kind(photos: PhotoSet) -> PhotoSet:
+    """The photos of the kind that most are of; the others are left out, and it is said."""
+    kinds = {photo.name: FINDERS[photo.finder].made_for for photo in photos if photo.finder}
+    most = Counter(kinds.values()).most_common(1)
+    kept = tuple(photo for photo in photos if most and kinds.get(photo.name) == most[0][0])
+    if len(kept) in (0, len(photos)):
+        return photos
+    others = tuple(photo for photo in photos if not any(photo is k for k in kept))
+    said = f"left out, not {most[0][0]}: {', '.join(photo.name for photo in others)}"
+    left_out = (*photos.left_out, *others)
+    return replace(photos, photos=kept, left_out=left_out, warnings=(*photos.warnings, said))
 
 
 def split_photos(photos: PhotoSet, quick: bool) -> dict[str, PhotoSet]:

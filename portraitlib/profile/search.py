@@ -29,7 +29,6 @@ from portraitlib.training.class_images import style_strangers
 
 MOST_EACH = 12  # portraits drawn for one that is wanted; then a style is given up
 TRIED_ENOUGH = 2  # portraits in which something was drawn again, and none mended by it
-STRANGERS = 24  # of each style; their median is what a likeness of 0 is
 ONE_PHOTO = 1.4  # times the scale of an adapter: one photo says less than a training
 MENDING = 2**31  # seeds of what is drawn again, far from those of portraits
 FOLDER, STATE = "drawn", "search.json"
@@ -186,7 +185,7 @@ def make_style_judge(
     begun_s = time.perf_counter()
     try:
         strangers = style_strangers(
-            task.model, plain, Sampling(seed=task.seed), STRANGERS,
+            task.model, plain, Sampling(seed=task.seed), task.model.preset.strangers,
             on_step=_counted(tell, f"{search.style.name}: strangers to measure against"),
         )  # fmt: skip
     except UsageError:

@@ -65,6 +65,7 @@ def measure(number: int, home: Path, keep: int) -> dict[str, Any]:
     who, photos = photos_of(number)
     folder = home / f"person-{number}"
     done = pl.make_portraits(model, photos, folder=folder, who=who, keep=keep)
+    photos = done.photos
     rows = {
         "who": who,
         "seconds": done.cost.seconds,

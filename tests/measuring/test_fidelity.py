@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,7 @@ from PIL import Image
 
 import portraitlib as pl
 from portraitlib.measuring import fidelity
-from portraitlib.models.load import CLIP_REVISION, CLIP_SOURCE, Clip
-from portraitlib.models.presets import PRESETS
+from portraitlib.models.load import CLIP_REVISION, CLIP_SOURCE
 from recipes.first_mini.looks import Look
 from recipes.first_mini.people import Person, random_shot
 from recipes.first_mini.world import draw, random_drawing
@@ -93,47 +90,6 @@ def test_people_drawn_with_large_ears_or_bushy_hair_are_read_as_such():
 
 
 # --- CLIP ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory) -> Path:
-    """A CLIP as the hub has it, tiny and untrained, with the embedded model's words."""
-    import transformers
-
-    folder = tmp_path_factory.mktemp("clip")
-    source = Path(PRESETS["mini"].source) / "tokenizer"
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(source)
-    width = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    config = transformers.CLIPConfig(
-        text_config=width
-        | {"num_attention_heads": 2, "vocab_size": len(tokenizer)}
-        | {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id},
-        vision_config=width | {"num_attention_heads": 2, "image_size": 64, "patch_size": 16},
-        projection_dim=16,
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    look = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
-    (folder / "preprocessor_config.json").write_text(json.dumps(look))
-    (folder / "pytorch_model.bin").write_bytes(b"a pickle beside it")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny_clip(clip_folder) -> Clip:
-    import transformers
-
-    return Clip(
-        network=transformers.CLIPModel.from_pretrained(clip_folder).eval(),
-        tokenizer=transformers.CLIPTokenizer.from_pretrained(clip_folder),
-        name="tiny clip",
-        revision="none",
-        device=torch.device("cpu"),
-        size_px=64,
-        mean=(0.48, 0.46, 0.41),
-        deviation=(0.27, 0.26, 0.28),
-    )
 
 
 def test_clips_cosines_are_those_of_the_whole_network(tiny_clip):

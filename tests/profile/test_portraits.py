@@ -40,9 +40,11 @@ def made(mini, his, tmp_path_factory):
 def drawn_seeds(folder) -> dict[str, list[int]]:
     """Style's folder -> the seeds that its search says were drawn."""
     return {
-        path.parent.name: [row["seed"] for b in json.loads(path.read_text())["batches"] for row in b["drawn"]]
+        path.parent.name: [
+            row["seed"] for b in json.loads(path.read_text())["batches"] for row in b["drawn"]
+        ]
         for path in folder.glob("drawn/*/search.json")
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -356,3 +358,28 @@ def test_what_lacks_the_style_is_not_mended(mini, his_judge):
     finding = Finding(True, lacking=("style: anime",), faults=(SMALL,), places=((0.5, 0.5, 0.1),))
     portrait = pl.Portrait(Image.new("RGB", (96, 96)), {})
     assert mend(mini, portrait, finding, his_judge, 0) == (portrait, finding, 0)
+
+
+def test_a_photo_of_another_kind_is_left_out_and_said(mini, his, tmp_path):
+    odd = (replace(his[0], finder="dlib"), *his.photos[1:])
+    mixed = replace(his, photos=odd)
+    done = pl.make_portraits(
+        mini, mixed, ["photorealistic"], folder=tmp_path / "run", keep=1, quick=True
+    )
+    assert len(done.photos) == 11 and his[0].name in done.notes[0]
+
+
+def test_photographs_are_judged_by_the_encoder_of_faces_and_clip(
+    mini, astronaut, tiny_clip, tmp_path, monkeypatch
+):
+    """As for SDXL, but for its pictures: the judges are those of photographs."""
+    monkeypatch.setattr("portraitlib.measuring.fidelity.default_clip", lambda: tiny_clip)
+    astronaut.save(tmp_path / "one.png")
+    photos = pl.read_photos(tmp_path, size_px=256)
+    preset = replace(mini.preset, words={})
+    judge = make_judge(replace(mini, preset=preset), photos, "smiling, oil painting", [])
+    same, nobody = judge.look([photos[0].image, Image.new("RGB", (256, 256), "grey")])
+    assert same.is_him and same.likeness is None  # one photo makes no scale
+    assert nobody.faults == ("no face found",) and not nobody.is_him
+    assert set(same.lacking) <= {"smiling", "oil painting"}
+    assert "a stranger in a photograph" in judge.ends and "another photo" in judge.ends
