@@ -48,6 +48,8 @@ RANGES: dict[str, Range] = {
     # torch's CPU generator uses the low 32 bits only: larger seeds would repeat smaller ones.
     "seed": Range(0, 2**32 - 1, "picks the noise", example=0),
     "num_images": Range(1, 256, "pictures in one batch", example=4),
+    "keep": Range(1, 100, "portraits a style", example=3),
+    "minutes": Range(0.1, 100_000, "minutes", example=30, whole=False),
     # The models know 1000 noise levels; more steps than levels cannot exist.
     "num_inference_steps": Range(1, 1000, "denoising steps", example=25),
     "guidance_scale": Range(0.0, 50.0, "1 and below: no guidance", example=5.0, whole=False),

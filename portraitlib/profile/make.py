@@ -28,11 +28,10 @@ from portraitlib.portrait import Portrait
 from portraitlib.profile.handover import ProfilePictures, hand_over
 from portraitlib.profile.search import OnStep, Standing, Task, begin_search, search_all
 from portraitlib.profile.styles import Style, find_styles
-from portraitlib.settings import DreamBooth, Range, Sampling, UsageError, check_number
+from portraitlib.settings import RANGES, DreamBooth, Sampling, UsageError, check_number
 from portraitlib.training.checkpoints import open_run
 from portraitlib.training.dreambooth import train_dreambooth
 
-KEEP = Range(1, 100, "portraits a style", example=3)
 # Of the photos, those that nothing is learnt from and everything is measured with: a third. With
 # fewer than this nothing is held back, and what was learnt from measures too.
 ENOUGH_TO_HOLD_OUT, HELD_OUT = 6, 3
@@ -76,12 +75,13 @@ def make_portraits(
     task = Task(
         model=model, photos=photos, **split_photos(photos, quick),
         styles=_known_to(model, find_styles(styles)), home=output_folder(folder),
-        keep=int(check_number("make_portraits", "keep", keep, KEEP)), quick=quick, who=who,
-        seed=Sampling(seed=seed).seed, budget=budget or Budget(),
+        keep=int(check_number("make_portraits", "keep", keep, RANGES["keep"])),
+        quick=quick, who=who, seed=Sampling(seed=seed).seed, budget=budget or Budget(),
         on_step=on_step or (lambda _: None),
     )  # fmt: skip
     task.on_step(Standing(0, task.wanted, "; ".join([photos.summary, *photos.warnings])))
-    with open_run(task.home, _identity(task, adapter)):
+    identity = identity_of(model, photos, who, quick, adapter, task.seed)
+    with open_run(task.home, identity):
         done = _make(task, adapter)
         hand_over(done)
     return done
@@ -170,17 +170,24 @@ def split_photos(photos: PhotoSet, quick: bool) -> dict[str, PhotoSet]:
     return {"learnt": learnt, "held_out": held_out}
 
 
-def _identity(task: Task, adapter: Adapter | None) -> dict[str, Any]:
+def identity_of(
+    model: Model,
+    photos: PhotoSet,
+    who: str,
+    quick: bool,
+    adapter: Adapter | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """What makes a folder another's: with these the same nothing is drawn twice."""
     return {
-        "model": task.model.name,
-        "model_revision": task.model.revision,
-        "size_px": task.model.preset.size_px,
-        "photos": digest([picture_hash(image) for image in task.photos.images]),
-        "who": task.who,
-        "quick": task.quick,
+        "model": model.name,
+        "model_revision": model.revision,
+        "size_px": model.preset.size_px,
+        "photos": digest([picture_hash(image) for image in photos.images]),
+        "who": who,
+        "quick": quick,
         "adapter": adapter and adapter.hash,
-        "seed": task.seed,
+        "seed": seed,
     }
 
 

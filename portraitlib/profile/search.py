@@ -34,6 +34,7 @@ MENDING = 2**31  # seeds of what is drawn again, far from those of portraits
 FOLDER, STATE = "drawn", "search.json"
 
 OnStep = Callable[[Any], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far it is: portraits that are kept, of all that are wanted, and what was just done."""
+    """How far it is: portraits that are kept, of all that are wanted, and what was just done.
+
+    kept: their files.
+    """
 
     step: int
     total: int
     text: str
+    kept: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -146,16 +151,21 @@ def search_all(
     """A batch for each style in turn until all have enough; `searches` is kept up to date."""
     judges: dict[int, Judge] = {}
     device = device_name(task.model.device)
+
+    def tell(words: str) -> None:
+        good = [drawn for search in searches for drawn in search.good[: task.keep]]
+        kept = tuple(task.home / drawn.file for drawn in good)
+        task.on_step(Standing(len(kept), task.wanted, words, kept))
+
     while missing := [at for at, search in enumerate(searches) if is_missing(task, search)]:
         for at in missing:
             spent = cost_of(sum(search.spent_s for search in searches), device)
             task.budget.check(spent if learning is None else learning + spent)
             if at not in judges:
-                judges[at], searches[at] = make_style_judge(task, face, searches[at])
+                judges[at], searches[at] = make_style_judge(task, face, searches[at], tell)
             setting = next_setting(searches[at], task.quick)
-            searches[at] = draw_batch(task, face, searches[at], judges[at], setting)
-            kept = sum(min(len(search.good), task.keep) for search in searches)
-            task.on_step(Standing(kept, task.wanted, _in_words(task, searches[at])))
+            searches[at] = draw_batch(task, face, searches[at], judges[at], setting, tell=tell)
+            tell(_in_words(task, searches[at]))
 
 
 def is_missing(task: Task, search: Search) -> bool:
@@ -163,13 +173,21 @@ def is_missing(task: Task, search: Search) -> bool:
     return len(search.good) < task.keep and len(search.drawn) < MOST_EACH * task.keep
 
 
-def make_style_judge(task: Task, face: Adapter | None, search: Search) -> tuple[Judge, Search]:
+def say_nothing(_: str) -> None:
+    """Tells nobody how far it is."""
+
+
+def make_style_judge(
+    task: Task, face: Adapter | None, search: Search, tell: Tell = say_nothing
+) -> tuple[Judge, Search]:
     """The judge of a style, and the search with what strangers took to draw."""
     plain = search.prompt.replace(f"{task.photos.identifier} ", "a ")
     begun_s = time.perf_counter()
     try:
-        count = task.model.preset.strangers
-        strangers = style_strangers(task.model, plain, Sampling(seed=task.seed), count)
+        strangers = style_strangers(
+            task.model, plain, Sampling(seed=task.seed), task.model.preset.strangers,
+            on_step=_counted(tell, f"{search.style.name}: strangers to measure against"),
+        )  # fmt: skip
     except UsageError:
         strangers = []  # a style in which the finder sees no face
     seconds = time.perf_counter() - begun_s
@@ -199,6 +217,7 @@ def draw_batch(
     judge: Judge,
     setting: Setting,
     mending: bool = True,
+    tell: Tell = say_nothing,
 ) -> Search:
     """The search with one more batch, which is on the disk before this returns."""
     home = task.home / FOLDER / search.style.folder
@@ -210,7 +229,9 @@ def draw_batch(
     if all(path.is_file() for path in paths):  # drawn, and stopped before they were looked at
         portraits = [Portrait.open(path) for path in paths]
     else:
-        portraits = _draw(task, model, search.prompt, setting, Sampling(first, num_images=count))
+        sampling = Sampling(first, num_images=count)
+        told = _counted(tell, f"{search.style.name}: drawing {count}")
+        portraits = _draw(task, model, search.prompt, setting, sampling, told)
         for portrait, path in zip(portraits, paths, strict=True):
             portrait.save(path)
     found = judge.look([portrait.image for portrait in portraits])
@@ -235,15 +256,25 @@ def in_vain(search: Search, now: Sequence[Drawn] = ()) -> bool:
     return len(tried) >= TRIED_ENOUGH and not any(drawn.mended for drawn in tried)
 
 
+def _counted(tell: Tell, what: str) -> Callable[[int, int], None]:
+    """An `on_step` of a drawing that tells how far it is, and where a run can be stopped."""
+    return lambda step, total: tell(f"{what}, step {step} of {total}")
+
+
 def _draw(
-    task: Task, model: Model, prompt: str, setting: Setting, sampling: Sampling
+    task: Task,
+    model: Model,
+    prompt: str,
+    setting: Setting,
+    sampling: Sampling,
+    told: Callable[[int, int], None],
 ) -> list[Portrait]:
     person = Likeness(task.learnt, setting.scale) if task.quick else None
     if not setting.edges:
-        return text_to_image(model, prompt, sampling, person=person)
+        return text_to_image(model, prompt, sampling, person=person, on_step=told)
     held = Control(scale=setting.edges)
     edges = canny(task.learnt[0])
-    return control_to_image(model, edges, prompt, sampling, held, person=person)
+    return control_to_image(model, edges, prompt, sampling, held, person=person, on_step=told)
 
 
 def _in_words(task: Task, search: Search) -> str:

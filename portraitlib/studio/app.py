@@ -36,6 +36,7 @@ from portraitlib.studio.panels import (
     add_seed_buttons,
     make_head,
 )
+from portraitlib.studio.portrait_panel import NO_FOLDER, PortraitPanel
 from portraitlib.studio.recipes import (
     METHODS,
     RECORDS,
@@ -62,13 +63,13 @@ def open_studio(
     photos_dir: str = "",
     made: list[Portrait] | None = None,
 ) -> Any:
-    """Return the studio: portraits from words, from a photo, along edges, a face taught, sweeps.
+    """Return the studio: portraits to choose from, and each way of drawing and teaching by itself.
 
     photos: of one person, to start from and to learn from; None for none yet, they can be uploaded.
-    screen: the settings to start with, as `screen_of_parameters` makes them; None for defaults.
+    screen: the settings to start with, by `screen_of_parameters`; None for the first tab.
     folder: keeps every picture made, what was uploaded and what was learnt; a studio that is opened
         on it again shows them.
-    photos_dir: where the photos lie, for the command that makes the same by papermill.
+    photos_dir: where the photos lie, for the command that makes the same.
     made: every portrait drawn is appended to it, if that is a list.
 
     Drawing runs beside the kernel's own thread, so that it can be cancelled. As with `explore`, a
@@ -83,23 +84,20 @@ def open_studio(
         return without_reader("the studio appears")
     place = Path(folder).expanduser()
     check_writable(place)
-    studio = Studio(model, photos, screen or Screen(), place, photos_dir, made)
+    studio = Studio(model, photos, screen, place, photos_dir, made)
     if get_ipython() is not None:
         display(Javascript(text_of("copy.js")))
     return studio.box
 
 
 class Studio:
-    """All widgets of the studio and what they do; `box` is what a notebook shows.
-
-    made: everything that was drawn is appended to it, if that is a list.
-    """
+    """All widgets of the studio and what they do; `box` is what a notebook shows."""
 
     def __init__(
         self,
         model: Model,
         photos: PhotoSet | None,
-        screen: Screen,
+        screen: Screen | None,
         folder: Path,
         photos_dir: str = "",
         made: list[Portrait] | None = None,
@@ -109,15 +107,18 @@ class Studio:
         notebook = project_folder() / "notebooks" / NOTEBOOK
         self.notebook = str(notebook) if notebook.is_file() else NOTEBOOK
         self.stage, self._quiet = Stage(), True
-        self._make_settings(screen)
+        start = screen or Screen()
+        self._make_settings(start)
         self.gallery = Gallery(History(folder / "history"), self.look_at)
         self.is_it_me = CardPanel(
             model, folder, self.gallery.history, self.stage, lambda: self.photos
         )
         self.box = self._lay_out()
-        self.take(parameters_of_screen(screen))
-        for file, scale in screen.adapters:
+        self.take(parameters_of_screen(start))
+        for file, scale in start.adapters:
             self.adapters.add(file, scale)
+        if screen is None:
+            self.turn_to("portrait")
         self._quiet = False
         self.changed()
         if self.gallery.history.entries:
@@ -142,6 +143,9 @@ class Studio:
         self.train = TrainPanel(
             self.model, training, count, self._take_photos, self.changed, self.stage.wrong
         )
+        self.portrait = PortraitPanel(
+            self.model, self.folder, self.stage, self._take_photos, self.changed, self._hang
+        )
         self._show_photos()
         self.sweep = SweepPanel(self.changed)
         self.dice, self.lock = add_seed_buttons(self.sampling["seed"], self._roll)
@@ -162,7 +166,7 @@ class Studio:
         )
         self.command = widgets.Textarea(rows=6, layout={"width": "100%"})
         copy = widgets.Button(description="Copy", icon="copy").add_class("pl-copy")
-        command = titled([self.command, copy], "The same by papermill").add_class("pl-command")
+        command = titled([self.command, copy], "The same as a command").add_class("pl-command")
         self.sheet = widgets.HTML().add_class("pl-sheet")
         made = [self.gallery.box, self.is_it_me.box, self.drop]
         right = widgets.VBox([*self.stage.boxes, self.sheet, *made]).add_class("pl-right")
@@ -176,6 +180,7 @@ class Studio:
         shared = [*self.sampling.boxes, self.whose.box, adapters]
         edges = [*self.lines.boxes, *self.control.boxes]
         pages = {
+            "portrait": [self.portrait.box],
             "words": [prompt, *shared],
             "photo": [photo.source(photo.place), prompt, *self.from_photo.boxes, *shared],
             "edges": [photo.source(photo.place, photo.edges_place), prompt, *edges, *shared],
@@ -196,6 +201,7 @@ class Studio:
         """Show the person's photos wherever they are used."""
         self.photo.fill(self.photos, all_named=self._nameless())
         self.train.fill(self.photos)
+        self.portrait.fill(self.photos)
         self.whose.fill(self.photos)
 
     def _nameless(self) -> bool:
@@ -266,6 +272,9 @@ class Studio:
         if self._quiet:
             return None
         try:
+            if self.tab == "portrait":
+                self.command.value = self.portrait.command(self.photos_dir, self._nameless())
+                return None
             screen = self.screen()
         except UsageError as problem:
             self.command.value = f"# {problem}"
@@ -277,7 +286,7 @@ class Studio:
         """Show the edges of a screen and the command that draws it."""
         whole = screen.training is not None or screen.person.photos_in_prompt
         if whole and self._nameless():
-            self.command.value = "# these photos have no folder: open_studio(photos_dir=...)"
+            self.command.value = NO_FOLDER
             return
         if "edges" in (self.tab, screen.method):
             used = self.photo.show_edges(screen.lines, screen.sampling.size_px)
@@ -327,6 +336,9 @@ class Studio:
 
     def generate(self) -> None:
         """Draw what is on screen, with another seed if it is not locked."""
+        if self.tab == "portrait":
+            self.portrait.start()
+            return
         if not self.lock.value:
             with self._quietly():
                 self._roll()
@@ -350,6 +362,11 @@ class Studio:
         first = f"; first preview after {forming.first_s:.1f} s" if forming.first_s else ""
         count = len(made.portraits)
         self.stage.say(f"{count} picture{'s' * (count > 1)} in {seconds:.1f} s{first}")
+
+    def _hang(self, portraits: list[Portrait]) -> None:
+        """Show and keep those that the gallery does not have yet."""
+        if new := self.gallery.lacking(portraits):
+            self._show(Made(new))
 
     def _show(self, made: Made) -> None:
         if self.made is not None:

@@ -211,6 +211,11 @@ class Gallery:
         self._count()
         return entries
 
+    def lacking(self, portraits: Sequence[Portrait]) -> list[Portrait]:
+        """Those that do not hang here."""
+        there = [entry.recipe for entry in self.history.entries]
+        return [portrait for portrait in portraits if portrait.recipe not in there]
+
     def mark(self, chosen: Entry) -> None:
         """Show which picture is the one looked at."""
         for path, thumb in self.thumbs.items():

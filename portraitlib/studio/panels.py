@@ -49,7 +49,7 @@ def add_seed_buttons(seed: Setting, roll: Callable[[], None]) -> tuple[Any, Any]
     return dice, lock
 
 
-def _thumbs_of(photos: Iterable[Photo], press: Callable[[Photo], None]) -> tuple[Any, ...]:
+def thumbs_of(photos: Iterable[Photo], press: Callable[[Photo], None]) -> tuple[Any, ...]:
     """Small copies of the photos that have a picture; `press` gets the one that is pressed."""
     return tuple(
         make_thumb(encoded(photo.image, THUMBNAIL_PX), photo.name, partial(press, photo))
@@ -94,7 +94,7 @@ class PhotoPanel:
         all_named: name that by a file too: a command without a folder would take another.
         """
         self.photos, self.all_named = photos, all_named
-        self.thumbs.children = _thumbs_of(photos or (), self._press)
+        self.thumbs.children = thumbs_of(photos or (), self._press)
         first = self._first()
         self.file = self._keep(first.image) if all_named and first is not None else ""
         self.show()
@@ -165,7 +165,7 @@ class PersonPanel:
 
     def fill(self, photos: PhotoSet | None) -> None:
         """Show the photos."""
-        self.thumbs.children = _thumbs_of(photos or (), lambda _: None)
+        self.thumbs.children = thumbs_of(photos or (), lambda _: None)
 
 
 class AdapterPanel:
@@ -259,7 +259,7 @@ class TrainPanel:
         if photos is None:
             self.report.value = "<span class='pl-soft'>No photos yet.</span>"
             return
-        self.thumbs.children = _thumbs_of(photos, lambda _: None)
+        self.thumbs.children = thumbs_of(photos, lambda _: None)
         head, *lines = (html.escape(line) for line in photos.report.splitlines())
         self.report.value = (
             f"<details class='pl-soft pl-report'><summary>{head}</summary>"

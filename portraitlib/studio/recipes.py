@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ class Tab:
 
 
 TABS = {
+    "portrait": Tab("Portrait", "Make my portraits"),
     "words": Tab("Words", function="text_to_image"),
     "photo": Tab(
         "Photo + words",
@@ -98,6 +99,26 @@ class Person:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of the portraits to choose from, beside the styles of `STYLES`.
+
+    who: the class word.  own_styles: words of one's own, with | between.  keep: how many a style.
+    quick: one photo beside the words, in place of a training.  minutes: None for no limit.
+    """
+
+    who: str = "man"
+    own_styles: str | None = None
+    keep: int = 3
+    quick: bool = False
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.who.strip():
+            raise UsageError("class word: got none, expected one such as man or woman")
 
 
 @dataclass(frozen=True)
@@ -239,6 +260,18 @@ def papermill_command(parameters: Mapping[str, Any], notebook: str, output: str)
         else:
             words += ["-p", name, repr(value)]
     return shlex.join(words)
+
+
+def portrait_command(
+    model_name: str, photos_dir: str, styles: Sequence[str] | None, wanted: Wanted, output: str
+) -> str:
+    """A shell line that makes the same portraits; styles: None for those of the post."""
+    words = ["portraitlib", "portrait", *([photos_dir] if photos_dir else [])]
+    words += ["--model", model_name, "--who", wanted.who, "--keep", str(wanted.keep)]
+    words += [f"--style={style}" for style in styles or ()]
+    words += ["--quick"] if wanted.quick else []
+    words += ["--minutes", f"{wanted.minutes:g}"] if wanted.minutes else []
+    return shlex.join([*words, "--output", output])
 
 
 def number_in(text: str) -> float | str:

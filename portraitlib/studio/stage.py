@@ -148,13 +148,13 @@ class Stage:
 
     def callbacks(self, forming: Forming) -> Callbacks:
         """What a drawing calls: the bar moves, previews appear, and Cancel is heard."""
+        return Callbacks(self.step, forming.see, self.tell)
 
-        def on_training(progress: Any) -> None:
-            self.bar.value = progress.step / progress.total
-            self.say(str(progress))
-            self.worker.check()
-
-        return Callbacks(self.step, forming.see, on_training)
+    def tell(self, now: Any) -> None:
+        """Show how far a job is, in its words too; raises Cancelled if it was asked to stop."""
+        self.bar.value = now.step / now.total
+        self.say(str(now))
+        self.worker.check()
 
     def step(self, step: int, total: int) -> None:
         """Show how far a job is; raises Cancelled if it was asked to stop."""

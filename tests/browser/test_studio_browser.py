@@ -246,6 +246,28 @@ def test_is_it_me_is_answered_card_by_card(page, shoot):
     set_number(page, "num_images", 1)
 
 
+def test_portraits_to_choose_from_by_one_press(page, shoot):
+    tab(page, "Portrait")
+    shoot_whole(page, shoot, "portrait")
+    choose(page, "my-photos", shot_files(False))
+    wait_said(page, "used")
+    visible(page, "quick").locator("input[type=checkbox]").check()
+    set_number(page, "keep", 1)
+    styles = page.locator(".pl-styles").get_by_role("checkbox")
+    assert styles.count() == 7 and all(box.is_checked() for box in styles.all())
+    for box in styles.all()[1:]:
+        box.uncheck()
+    before = thumbs(page)
+    page.get_by_role("button", name="Make my portraits").click()
+    assert re.search(
+        r"portrait-[0-9a-f]{8}: open index.html", wait_said(page, "1 portraits kept of")
+    )
+    assert thumbs(page) == before + 1
+    command = page.locator(".pl-command textarea").input_value()
+    assert command.startswith("portraitlib portrait ") and "--quick" in command
+    shoot_whole(page, shoot, "portrait-made")
+
+
 def test_a_sweep_is_a_grid_with_scores(page, shoot):
     tab(page, "Sweep")
     texts = page.locator(".pl-tabs input[type=text]").locator("visible=true")
@@ -261,7 +283,7 @@ def test_a_sweep_is_a_grid_with_scores(page, shoot):
 
 def test_it_stands_in_one_column_on_a_narrow_screen(page, shoot):
     page.set_viewport_size(NARROW)
-    for name in ("Words", "Edges + words", "Train a face", "Sweep"):
+    for name in ("Portrait", "Words", "Edges + words", "Train a face", "Sweep"):
         page.wait_for_timeout(300)
         tab(page, name)
         page.wait_for_timeout(300)

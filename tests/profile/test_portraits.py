@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_the_same_again_draws_nothing(mini, his, made, drawings):
     assert drawings == [] and again.kept == done.kept
 
 
-@pytest.mark.parametrize("where", ["after a batch", "between drawing and looking"])
+@pytest.mark.parametrize("where", ["after a batch", "while drawing", "between drawing and looking"])
 def test_a_run_that_was_stopped_goes_on(mini, his, made, tmp_path, drawings, monkeypatch, where):
     done, _ = made
     given = {"folder": tmp_path / "run", "keep": 2, "quick": True}
@@ -140,9 +141,12 @@ def test_a_run_that_was_stopped_goes_on(mini, his, made, tmp_path, drawings, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        if where == "after a batch":
-            calls: list = []
-            given["on_step"] = lambda now: calls.append(now) or (len(calls) > 2 and stop())
+        words = {
+            "after a batch": "comic book: .* kept",
+            "while drawing": "comic book: drawing .* 2 ",
+        }
+        if where in words:
+            given["on_step"] = lambda now: re.match(words[where], str(now)) and stop()
         else:
             patched.setattr(searching.Judge, "look", stop)
         pl.make_portraits(mini, his, STYLE, **given)

@@ -8,9 +8,9 @@ pytest.importorskip("ipywidgets")
 
 from portraitlib.settings import RANGES, Control, DreamBooth, Sampling, UsageError
 from portraitlib.studio.fields import SHOWN, Form, Shown, make_setting, shown
-from portraitlib.studio.recipes import FromPhoto, Lines, Person, Screen
+from portraitlib.studio.recipes import FromPhoto, Lines, Person, Screen, Wanted
 
-RECORDS = (Sampling, Control, DreamBooth, FromPhoto, Lines, Person)
+RECORDS = (Sampling, Control, DreamBooth, FromPhoto, Lines, Person, Wanted)
 each_record = pytest.mark.parametrize("kind", RECORDS)
 
 
