@@ -108,9 +108,15 @@ class ProfilePictures:
         drawing = cost_of(sum(search.spent_s for search in self.searches), self.device)
         return drawing if self.learning is None else self.learning + drawing
 
+    def paths(self, style: str) -> list[Path]:
+        """The files of a style's portraits, as they are handed over."""
+        search = next(search for search in self.searches if search.style.name == style)
+        names = [_name(search, drawn) for drawn in self.kept[style]]
+        return [self.folder / PORTRAITS / f"{name}.png" for name in names]
+
     def portraits(self, style: str) -> list[Portrait]:
         """The portraits of a style that are worth keeping, read from their files."""
-        return [Portrait.open(self.folder / drawn.file) for drawn in self.kept[style]]
+        return [Portrait.open(path) for path in self.paths(style)]
 
     def __str__(self) -> str:
         kept = sum(map(len, self.kept.values()))
@@ -123,7 +129,7 @@ def hand_over(done: ProfilePictures) -> None:
     names = {}
     for search in done.searches:
         for drawn in done.kept[search.style.name]:
-            name = f"{search.style.folder}-{drawn.seed}"
+            name = _name(search, drawn)
             names[drawn.file] = name
             source = done.folder / drawn.file
             target = done.folder / PORTRAITS / f"{name}.png"
@@ -138,6 +144,11 @@ def hand_over(done: ProfilePictures) -> None:
     write_whole(done.folder / "README.txt", _readme(done, names).encode())
     page = page_template("profile", "page.html").render(_for_page(done, names))
     write_whole(done.page, page.encode("utf-8", errors="replace"))
+
+
+def _name(search: Search, drawn: Drawn) -> str:
+    """What a portrait is called where it is handed over."""
+    return f"{search.style.folder}-{drawn.seed}"
 
 
 def export(image: Image.Image, done: ProfilePictures, name: str) -> None:
