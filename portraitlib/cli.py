@@ -119,7 +119,8 @@ def _portrait(chosen: argparse.Namespace) -> None:
     if chosen.again:
         source = Path(chosen.again).expanduser()
         portrait = pl.draw_again(source, chosen.seed, photos, model)
-        print(portrait.save(source.with_name(f"{source.stem}-again-{chosen.seed}.png")))
+        place = source.absolute().parent.parent / "again"
+        print(portrait.save(place / f"{source.stem}-{chosen.seed}.png"))
         return
     done = pl.make_portraits(
         model,

@@ -85,7 +85,8 @@ def test_portraits_are_made_and_one_that_pleased_is_drawn_once_more(tmp_path, ca
     again = ["portrait", "--model", "mini", "--again", str(kept), "--seed", "5"]
     assert cli.main([*again, "--output", str(out)]) == 0
     path = Path(capsys.readouterr().out.strip())
-    assert pl.Portrait.open(path).recipe["seed"] == 5 and path.parent == kept.parent
+    assert pl.Portrait.open(path).recipe["seed"] == 5 and path.parent == out / "again"
+    assert cli.main([*asked, "--output", str(out)]) == 0 and path.is_file()
 
 
 def test_a_budget_that_is_spent_hands_over_and_says_so(tmp_path, capsys):

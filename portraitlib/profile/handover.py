@@ -134,13 +134,12 @@ def hand_over(done: ProfilePictures) -> None:
             source = done.folder / drawn.file
             target = done.folder / PORTRAITS / f"{name}.png"
             if not target.is_file() or target.read_bytes() != source.read_bytes():
-                write_whole(target, source.read_bytes())
                 export(Portrait.open(source).image, done, name)
-    for folder in (PORTRAITS, EXPORTS):
-        for path in (done.folder / folder).glob("*"):
-            kept = path.stem in names.values() or path.name in names.values()
-            if not kept:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                write_whole(target, source.read_bytes())  # last: it says that the others are there
+    drawn_here = {_name(search, drawn) for search in done.searches for drawn in search.drawn}
+    for name in drawn_here - set(names.values()):
+        (done.folder / PORTRAITS / f"{name}.png").unlink(missing_ok=True)
+        shutil.rmtree(done.folder / EXPORTS / name, ignore_errors=True)
     write_whole(done.folder / "README.txt", _readme(done, names).encode())
     page = page_template("profile", "page.html").render(_for_page(done, names))
     write_whole(done.page, page.encode("utf-8", errors="replace"))
@@ -292,7 +291,7 @@ def _readme(done: ProfilePictures, names: dict[str, str]) -> str:
         f"{len(names)} portraits, drawn by {done.model}, a trained model: each file says so,",
         "and those in portraits/ carry the whole recipe.",
         "",
-        "One that pleases, drawn once more with another seed:",
+        "One that pleases, drawn once more with another seed, from this folder:",
         "",
     ]
     for name in names.values():
