@@ -80,7 +80,7 @@ def test_portraits_are_made_and_one_that_pleased_is_drawn_once_more(tmp_path, ca
     asked = ["portrait", "--model", "mini", "--quick", "--style", "photorealistic", "--keep", "1"]
     assert cli.main([*asked, "--output", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "1 portraits kept of" in said and f"open {out / 'index.html'}" in said
+    assert "portraits kept, " in said and f"open {out / 'index.html'}" in said
     (kept,) = (out / "portraits").iterdir()
     again = ["portrait", "--model", "mini", "--again", str(kept), "--seed", "5"]
     assert cli.main([*again, "--output", str(out)]) == 0

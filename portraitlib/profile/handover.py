@@ -121,7 +121,7 @@ class ProfilePictures:
     def __str__(self) -> str:
         kept = sum(map(len, self.kept.values()))
         drawn = sum(len(search.drawn) for search in self.searches)
-        return f"{kept} portraits kept of {drawn} drawn, {self.cost}, in {self.folder}"
+        return f"{kept} of {drawn} portraits kept, {self.cost}, in {self.folder}"
 
 
 def hand_over(done: ProfilePictures) -> None:

@@ -53,7 +53,12 @@ def test_one_press_hangs_what_is_worth_keeping_and_names_the_page(studio):
     assert studio.stage.action.description == "Make my portraits"
     said = press(studio)
     (home,) = folders(studio)
-    assert said.startswith("1 portraits kept of ") and str(home) in said and "index.html" in said
+    assert (
+        said.startswith("1 of ")
+        and "portraits kept" in said
+        and str(home) in said
+        and "index.html" in said
+    )
     assert (home / "index.html").is_file()
     ((path,), (portrait,)) = [*home.glob("portraits/*.png")], studio.made
     assert portrait.image.tobytes() == pl.Portrait.open(path).image.tobytes()
@@ -82,7 +87,7 @@ def test_cancel_is_heard_and_the_same_again_goes_on(studio):
     studio.stage.bar.observe(stop, "value")
     assert press(studio) == "Cancelled." and drawn.is_set()
     assert len(studio.made) == 1, "what was kept by then hangs there"
-    assert press(studio).startswith("2 portraits kept of ")
+    assert press(studio).startswith("2 of ")
     assert len(studio.made) == len(studio.gallery.thumbs) == 2
 
 
@@ -90,7 +95,7 @@ def test_a_budget_of_minutes_ends_with_what_there_is(studio):
     studio.portrait.form.write({"minutes": 0.1, "keep": 4})
     choose(studio, *studio.portrait.styles)
     said = press(studio)
-    assert " portraits kept of " in said and "the budget of 6.0 s is used up" in said
+    assert " portraits kept" in said and "the budget of 6.0 s is used up" in said
 
 
 def test_a_style_that_never_comes_is_named(studio, monkeypatch):
