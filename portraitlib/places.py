@@ -141,7 +141,7 @@ def notebook_address(notebook: Mapping[str, Any], parameters: Mapping[str, Any])
 
 
 def page_template(room: str, name: str, **filters: Callable[[Any], str]) -> Any:
-    """A page's template in a room of the package; what it shows is escaped, its style is not.
+    """A page's template in a room of the package; what HTML shows is escaped, its style is not.
 
     It may include what lies beside it, and `page.css`, which all pages share.
     """
@@ -149,7 +149,7 @@ def page_template(room: str, name: str, **filters: Callable[[Any], str]) -> Any:
 
     environment = Environment(
         loader=FileSystemLoader([PACKAGE / room, PACKAGE]),
-        autoescape=True,
+        autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

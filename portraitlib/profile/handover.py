@@ -51,6 +51,7 @@ class Export:
         return {"JPEG": ".jpg", "PNG": ".png"}[self.form]
 
 
+FACE = "face.safetensors"  # what was learnt of the person
 # As help pages and those that collect them said in November 2026.
 EXPORT_SIZES = (
     Export("GitHub", 500, "PNG", 1_000_000, "about 500 px, below 1 MB"),
@@ -140,7 +141,12 @@ def hand_over(done: ProfilePictures) -> None:
     for name in drawn_here - set(names.values()):
         (done.folder / PORTRAITS / f"{name}.png").unlink(missing_ok=True)
         shutil.rmtree(done.folder / EXPORTS / name, ignore_errors=True)
-    write_whole(done.folder / "README.txt", _readme(done, names).encode())
+    enlarged = [row.site for row in EXPORT_SIZES if row.size_px > done.size_px]
+    taught = (done.folder / FACE).is_file()
+    readme = page_template("profile", "readme.txt").render(
+        done=done, names=list(names.values()), taught=taught, enlarged=enlarged
+    )
+    write_whole(done.folder / "README.txt", readme.encode())
     page = page_template("profile", "page.html").render(_for_page(done, names))
     write_whole(done.page, page.encode("utf-8", errors="replace"))
 
@@ -283,26 +289,3 @@ def path_points(search: Search) -> list[dict[str, Any]]:
             }
         )
     return points
-
-
-def _readme(done: ProfilePictures, names: dict[str, str]) -> str:
-    """How to make each of them again, as plain text."""
-    lines = [
-        f"{len(names)} portraits, drawn by {done.model}, a trained model: each file says so,",
-        "and those in portraits/ carry the whole recipe.",
-        "",
-        "One that pleases, drawn once more with another seed, from this folder:",
-        "",
-    ]
-    for name in names.values():
-        lines.append(f"  portraitlib portrait --again {PORTRAITS}/{name}.png --seed 1000")
-    lines += ["", "The very same pixels, in Python:", "", "  import portraitlib as pl"]
-    lines += ['  pl.rerun(pl.Portrait.open("portraits/NAME.png"), model)', ""]
-    upscaled = [row.site for row in EXPORT_SIZES if row.size_px > done.size_px]
-    lines += [f"exports/ has each in the sizes that sites want. The model draws {done.size_px} px:"]
-    lines += [
-        f"those for {', '.join(upscaled)} are enlarged by Lanczos, which adds no detail."
-        if upscaled
-        else "none is enlarged."
-    ]
-    return "\n".join(lines) + "\n"

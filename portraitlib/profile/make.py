@@ -25,7 +25,7 @@ from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.photos.pictures import picture_hash
 from portraitlib.places import digest, output_folder
 from portraitlib.portrait import Portrait
-from portraitlib.profile.handover import ProfilePictures, hand_over
+from portraitlib.profile.handover import FACE, ProfilePictures, hand_over
 from portraitlib.profile.search import OnStep, Standing, Task, begin_search, search_all
 from portraitlib.profile.styles import Style, find_styles
 from portraitlib.settings import RANGES, DreamBooth, Sampling, UsageError, check_number
@@ -35,7 +35,6 @@ from portraitlib.training.dreambooth import train_dreambooth
 # Of the photos, those that nothing is learnt from and everything is measured with: a third. With
 # fewer than this nothing is held back, and what was learnt from measures too.
 ENOUGH_TO_HOLD_OUT, HELD_OUT = 6, 3
-ADAPTER = "face.safetensors"
 
 
 def make_portraits(
@@ -91,7 +90,7 @@ def _make(task: Task, adapter: Adapter | None) -> ProfilePictures:
     """Learn and search; what the budget stops is handed over as it is."""
     face = adapter or (None if task.quick else _learn(task))
     if face is not None:
-        face.save(task.home / ADAPTER)
+        face.save(task.home / FACE)
     device, stopped = device_name(task.model.device), ""
     learning = None if face is None or adapter else cost_of(face.recipe["seconds"], device)
     searches = [begin_search(task, style) for style in task.styles]
@@ -219,7 +218,7 @@ def draw_again(
     source = Path(path).expanduser()
     recipe = Portrait.open(source).recipe
     recipe = recipe.get("mended", recipe)  # as it was before something in it was mended
-    face = source.absolute().parent.parent / ADAPTER
+    face = source.absolute().parent.parent / FACE
     model = model or load_model(recipe.get("model"))
     if entries := recipe.get("adapter"):
         if not face.is_file():

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 import portraitlib as pl
-from portraitlib.profile.make import ADAPTER, split_photos
+from portraitlib.profile.handover import FACE
+from portraitlib.profile.make import split_photos
 from portraitlib.profile.search import (
     Search,
     Task,
@@ -72,7 +73,7 @@ def measure(number: int, home: Path, keep: int) -> dict[str, Any]:
         "learning_s": done.learning.seconds if done.learning else 0,
         "search": counts(done.searches, keep),
     }
-    face = pl.Adapter.open(folder / ADAPTER)
+    face = pl.Adapter.open(folder / FACE)
     for scale in FIXED:
         task = Task(
             model, photos, **split_photos(photos, False), styles=list(STYLES.values()),

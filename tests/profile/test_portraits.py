@@ -212,6 +212,8 @@ def test_an_adapter_takes_the_place_of_a_training(mini, his, tmp_path, taught_br
     assert recipe["adapter"][0]["hash"] == taught_briefly.hash
     assert recipe["adapter"][0]["scale"] == STYLES["photorealistic"].scale
     assert done.learning is None and "jrdnpl" in done.searches[0].prompt
+    again = (tmp_path / "run" / "README.txt").read_text()
+    assert 'recipe["adapter"][0]["scale"]' in again and "person=" not in again
     first = tmp_path / "run" / "portraits" / "one.png"
     pl.Portrait.open(tmp_path / "run" / drawn.file).save(first)
     same = pl.draw_again(first, drawn.seed, model=mini)
