@@ -37,13 +37,13 @@ STYLES = {
 }
 
 
-def photos_of(number: int) -> tuple[str, Any]:
+def photos_of(number: int, first_seed: int = FIRST_SEED, shots: int = SHOTS) -> tuple[str, Any]:
     """Who it is, such as "woman", and photos of one person."""
-    rng = np.random.default_rng((FIRST_SEED, number))
+    rng = np.random.default_rng((first_seed, number))
     look = random_look(rng, punk="no", mona_lisa="no", style="photorealistic")
     person = random_person(rng)
     with tempfile.TemporaryDirectory() as folder:
-        for shot in range(SHOTS):
+        for shot in range(shots):
             other = asdict(random_look(rng, who=look.who, punk="no", mona_lisa="no"))
             changed = {group: other[group] for group in CHANGES}
             words = settled(replace(look, **changed, style="photorealistic"))

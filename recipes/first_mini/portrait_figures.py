@@ -30,15 +30,10 @@ from portraitlib.profile.search import (
 )
 from portraitlib.profile.styles import STYLES, Setting
 
-from . import person_figures
+from .person_figures import photos_of
 
 FIRST_SEED, PHOTOS = 6200, 10
 FIXED = (1.0, 0.8)  # scales of the adapter
-
-
-def photos_of(number: int) -> tuple[str, pl.PhotoSet]:
-    person_figures.FIRST_SEED, person_figures.SHOTS = FIRST_SEED, PHOTOS
-    return person_figures.photos_of(number)
 
 
 def draw_fixed(task: Task, face: pl.Adapter, scale: float) -> list[Search]:
@@ -63,7 +58,7 @@ def measure(number: int, home: Path, keep: int) -> dict[str, Any]:
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
     model = pl.load_model("mini", device="cpu")
-    who, photos = photos_of(number)
+    who, photos = photos_of(number, FIRST_SEED, PHOTOS)
     folder = home / f"person-{number}"
     done = pl.make_portraits(model, photos, folder=folder, who=who, keep=keep)
     photos = done.photos
