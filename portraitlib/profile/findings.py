@@ -133,7 +133,7 @@ def make_judge(
     drawn, ceiling, one = bool(model.preset.words), 1.0, "another photo"
     if drawn and others is not None:
         ceiling = style_ceiling(words)
-        one = f"a person as the world itself draws them in it, {ceiling:.0%} of the way to a photo"
+        one = f"a person as {model.name}'s world draws them, {ceiling:.0%} of the way to a photo"
     yardstick = likeness.make_yardstick(points, encoder, photos.images, others)
     copies = None if learnt is None else likeness.find_copying(photos, learnt, encoder)
     ends = f"likeness 0 is {zero}, 1 is {one}"
