@@ -39,15 +39,15 @@ def quantiles(values: np.ndarray, count: int) -> Interval | None:
     return float(low), float(high)
 
 
-def drawn_anew(count: int) -> np.ndarray:
+def drawn_anew(count: int, stream: int = 0) -> np.ndarray:
     """Which of so many units are drawn in each round, (rounds, count)."""
-    return np.random.default_rng(0).integers(count, size=(ROUNDS, count))
+    return np.random.default_rng(stream).integers(count, size=(ROUNDS, count))
 
 
-def _drawn_anew(units: Sequence[Hashable], stream: int = 0) -> np.ndarray:
+def _times_drawn(units: Sequence[Hashable], stream: int = 0) -> np.ndarray:
     """How often each row counts in each round, (rounds, rows): whole units are drawn anew."""
     names = list(dict.fromkeys(units))
-    chosen = np.random.default_rng(stream).integers(len(names), size=(ROUNDS, len(names)))
+    chosen = drawn_anew(len(names), stream)
     counts = np.zeros((ROUNDS, len(names)))
     np.add.at(counts, (np.arange(ROUNDS)[:, None], chosen), 1)
     return counts[:, [names.index(unit) for unit in units]]
@@ -62,7 +62,7 @@ def mean_interval(values: np.ndarray, units: Sequence[Hashable] | None = None) -
     count = len(set(units))
     if count < 2:
         return None
-    weights = _drawn_anew(units)
+    weights = _times_drawn(units)
     return quantiles(weights @ values / weights.sum(1), count)
 
 
@@ -96,7 +96,7 @@ def spread(points: np.ndarray, units: Sequence[Hashable]) -> tuple[float, Interv
     count = len(set(units))
     if count < 2:
         return value, None
-    return value, quantiles(_pair_mean(apart, _drawn_anew(units)), count)
+    return value, quantiles(_pair_mean(apart, _times_drawn(units)), count)
 
 
 # --- from one set to another ---------------------------------------------------------------------
@@ -146,7 +146,7 @@ def drift(
     count = min(len(set(units)), len(set(reference_units)))
     if count < 2:
         return value, None
-    rounds = _energy(*sets, _drawn_anew(units, 1), _drawn_anew(reference_units, 2))
+    rounds = _energy(*sets, _times_drawn(units, 1), _times_drawn(reference_units, 2))
     return value, quantiles(rounds, count)
 
 

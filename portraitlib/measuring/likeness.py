@@ -223,8 +223,8 @@ def face_points(images: Sequence[Image.Image], encoder: Encoder) -> list[np.ndar
     Only the finder that belongs to the encoder looks for faces. All are embedded in one call.
     """
     faces = [find_faces(image, encoder.finder)[0] for image in images]
-    return _embedded(
-        [(image, _largest(f)) for image, f in zip(images, faces, strict=True)], encoder
+    return embed_faces(
+        [(image, largest_face(f)) for image, f in zip(images, faces, strict=True)], encoder
     )
 
 
@@ -244,13 +244,15 @@ def known_points(
     return np.array([points[index] for index in at]), at
 
 
-def _largest(faces: Sequence[Face]) -> Face | None:
+def largest_face(faces: Sequence[Face]) -> Face | None:
+    """The widest; None of none."""
     return max(faces, key=lambda face: face.width, default=None)
 
 
-def _embedded(
+def embed_faces(
     pairs: Sequence[tuple[Image.Image, Face | None]], encoder: Encoder
 ) -> list[np.ndarray | None]:
+    """Faces in their pictures as points (numbers,), all in one call; None for None."""
     points = iter(encoder.embed([(image, face) for image, face in pairs if face is not None]))
     return [None if face is None else next(points) for _, face in pairs]
 
@@ -267,7 +269,7 @@ def photo_points(photos: PhotoSet, encoder: Encoder) -> tuple[np.ndarray, list[s
     }
     rest = [photo for photo in photos if photo.name not in ready]
     pairs = [(photo.preview, _face_in_preview(photo, encoder)) for photo in rest]
-    ready |= zip((photo.name for photo in rest), _embedded(pairs, encoder), strict=True)
+    ready |= zip((photo.name for photo in rest), embed_faces(pairs, encoder), strict=True)
     points = [ready[photo.name] for photo in photos]
     missing = [photo.name for photo, point in zip(photos, points, strict=True) if point is None]
     if len(missing) == len(points):
@@ -287,4 +289,4 @@ def _face_in_preview(photo: Photo, encoder: Encoder) -> Face | None:
     """The face that a photo is about, as it lies in the photo's preview."""
     if photo.face and photo.finder == encoder.finder:
         return photo.face.scaled(photo.preview.width / photo.original_size[0])
-    return _largest(find_faces(photo.preview, encoder.finder)[0])
+    return largest_face(find_faces(photo.preview, encoder.finder)[0])

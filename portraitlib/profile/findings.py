@@ -11,7 +11,8 @@ from PIL import Image
 from portraitlib.measuring import fidelity, likeness
 from portraitlib.mini.visible import style_ceiling
 from portraitlib.models.load import Model
-from portraitlib.photos.faces.find import Face, features_out_of_place, find_faces
+from portraitlib.photos.faces.face import Face, Place
+from portraitlib.photos.faces.find import FINDERS, find_faces
 from portraitlib.photos.photo_set import PhotoSet
 from portraitlib.settings import UsageError
 
@@ -41,7 +42,7 @@ class Finding:
     copying: float | None = None
     lacking: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
-    places: tuple[tuple[float, float, float], ...] = ()
+    places: tuple[Place, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -67,14 +68,11 @@ class Judge:
 
     def look(self, pictures: Sequence[Image.Image]) -> list[Finding]:
         """One finding a picture; each is looked at once for faces and once for words."""
-        finder = self.yardstick.encoder.finder
-        faces = [_largest(find_faces(picture, finder)[0]) for picture in pictures]
-        pairs = [(p, face) for p, face in zip(pictures, faces, strict=True) if face]
-        points = iter(self.yardstick.encoder.embed(pairs))
-        return [
-            self._find(picture, face, next(points) if face else None, lacking)
-            for picture, face, lacking in zip(pictures, faces, self._lacking(pictures), strict=True)
-        ]
+        encoder = self.yardstick.encoder
+        found = [find_faces(picture, encoder.finder)[0] for picture in pictures]
+        faces = list(map(likeness.largest_face, found))
+        points = likeness.embed_faces(list(zip(pictures, faces, strict=True)), encoder)
+        return list(map(self._find, pictures, faces, points, self._lacking(pictures)))
 
     def _find(
         self,
@@ -84,18 +82,18 @@ class Judge:
         lacking: tuple[str, ...],
     ) -> Finding:
         if face is None or point is None:
-            wrong = features_out_of_place(picture, self.yardstick.encoder.finder)
-            return Finding(False, lacking=lacking, faults=(NO_FACE,), places=tuple(wrong))
+            places = FINDERS[self.yardstick.encoder.finder].out_of_place(picture)
+            return Finding(False, lacking=lacking, faults=(NO_FACE,), places=tuple(places))
         row = self.yardstick.measure(point)
         value = self._in_style(row["likeness"])
         near = row["distance"] < self.yardstick.encoder.near  # of one photo there is no scale
         low, high = map(self._in_style, self.yardstick.interval(point) or (None, None))
         copying = self.copies.measure(point)["copying"] if self.copies else None
-        faults, places = _wrong_with(picture, face)
+        faults, marked = _wrong_with(picture, face)
         if copying is not None and copying > MOST_COPYING and (value or 0) > 1:
             faults = (*faults, COPY)
         is_him = near if value is None else value >= LEAST_LIKENESS
-        return Finding(is_him, value, low, high, copying, lacking, faults, places)
+        return Finding(is_him, value, low, high, copying, lacking, faults, marked)
 
     def _in_style(self, value: float | None) -> float | None:
         return None if value is None else value / self.ceiling
@@ -140,13 +138,7 @@ def make_judge(
     return Judge(yardstick, copies, words, drawn, ends, ceiling)
 
 
-def _largest(faces: Sequence[Face]) -> Face | None:
-    return max(faces, key=lambda face: face.width, default=None)
-
-
-def _wrong_with(
-    picture: Image.Image, face: Face
-) -> tuple[tuple[str, ...], tuple[tuple[float, float, float], ...]]:
+def _wrong_with(picture: Image.Image, face: Face) -> tuple[tuple[str, ...], tuple[Place, ...]]:
     """What is wrong with a face that was found, and where that can be mended."""
     width, height = picture.size
     left, top, right, bottom = face.head

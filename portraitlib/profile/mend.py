@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw
 
 from portraitlib.generate.inpaint import inpaint
 from portraitlib.models.load import Model
+from portraitlib.photos.faces.face import Place
 from portraitlib.portrait import Portrait
 from portraitlib.profile.findings import SMALL, Finding, Judge
 from portraitlib.settings import Sampling
@@ -53,7 +54,7 @@ def mend(
     return portrait, finding, TRIES
 
 
-def _window(picture: Image.Image, place: tuple[float, float, float]) -> tuple[int, int, int, int]:
+def _window(picture: Image.Image, place: Place) -> tuple[int, int, int, int]:
     """The square about a head that lies in the picture: left, top, right, bottom, in its pixels."""
     x, y, radius = place
     side = min(round(2 * WINDOW * radius * picture.height), *picture.size)
@@ -64,7 +65,7 @@ def _window(picture: Image.Image, place: tuple[float, float, float]) -> tuple[in
     return left, top, left + side, top + side
 
 
-def _mask(picture: Image.Image, places: tuple[tuple[float, float, float], ...]) -> Image.Image:
+def _mask(picture: Image.Image, places: tuple[Place, ...]) -> Image.Image:
     """White discs at these places, black about them."""
     mask = Image.new("L", picture.size)
     draw = ImageDraw.Draw(mask)

@@ -20,37 +20,19 @@ from PIL import Image, PngImagePlugin
 pytest.importorskip("ipywidgets")
 
 from arrivals import arrive, pieces_of
+from pressing import QUICK, draw
 
 import portraitlib as pl
 from portraitlib.settings import Sampling, UsageError
 from portraitlib.studio.app import Studio, open_studio
 from portraitlib.studio.gallery import History, recipe_html
 from portraitlib.studio.panels import read_values
-from portraitlib.studio.recipes import Screen, screen_of_parameters
+from portraitlib.studio.recipes import screen_of_parameters
 from portraitlib.studio.stage import Cancelled, Worker
 from portraitlib.studio.uploads import FilePlace
 from recipes.first_mini.subject import photos_of
 
 ROOT = Path(__file__).parent.parent.parent
-QUICK = Screen(sampling=Sampling(num_inference_steps=3))
-
-
-@pytest.fixture
-def photos():
-    return pl.subject_photos()
-
-
-@pytest.fixture
-def studio(mini, photos, tmp_path):
-    return Studio(mini, photos, QUICK, tmp_path / "studio", made=[])
-
-
-def draw(studio, tab="words"):
-    studio.turn_to(tab)
-    studio.generate()
-    studio.stage.worker.wait(300)
-    return studio.stage.said
-
 
 # --- drawing -------------------------------------------------------------------------------------
 
@@ -68,46 +50,6 @@ def test_each_tab_draws_what_its_function_draws(studio, mini, photos, tab):
     assert studio.made[-1].image.tobytes() == expected.image.tobytes()
     assert studio.stage.chosen.recipe["prompt"] == QUICK.prompt
     assert studio.stage.picture.layout.display is None and studio.stage.picture.value
-
-
-@pytest.mark.parametrize("tab", ["words", "photo", "edges"])
-def test_photos_in_the_prompt_are_drawn_with_and_stand_in_the_recipe(studio, mini, photos, tab):
-    studio.person.write({"photos_in_prompt": True, "person_scale": 0.8})
-    assert "1 picture in" in draw(studio, tab)
-    entry = studio.made[-1].recipe["person"]
-    assert len(entry["photos"]) == len(photos) and entry["scale"] == 0.8
-    assert "--photos_in_prompt" not in studio.command.value
-    assert "-p photos_in_prompt True -p person_scale 0.8" in studio.command.value
-    if tab == "words":
-        sampling, person = studio.sampling.record(), pl.Likeness(photos, 0.8)
-        (expected,) = pl.text_to_image(mini, QUICK.prompt, sampling, person=person)
-        assert studio.made[-1].image.tobytes() == expected.image.tobytes()
-
-
-def test_the_sliders_take_whether_photos_were_in_the_prompt(studio):
-    draw(studio)
-    studio.person.write({"photos_in_prompt": True, "person_scale": 0.5})
-    draw(studio)
-    silent, speaking = studio.gallery.history.entries
-    for entry, spoke in ((silent, False), (speaking, True)):
-        studio.person.write({"photos_in_prompt": not spoke, "person_scale": 0.7})
-        studio.look_at(entry)
-        studio.stage.to_sliders.click()
-        assert studio.screen().person.photos_in_prompt == spoke
-    assert studio.screen().person.person_scale == 0.5
-
-
-def test_photos_in_the_prompt_start_at_the_models_own_scale_and_come_by_a_drop(mini, tmp_path):
-    studio = Studio(mini, None, QUICK, tmp_path)
-    assert studio.screen().person.person_scale == mini.preset.ip_adapter.scale
-    studio.person.write({"photos_in_prompt": True})
-    assert "there are none yet; add one" in draw(studio)
-    buffer = io.BytesIO()
-    pl.subject_portrait(size_px=192).save(buffer, format="PNG")
-    arrive(studio.whose.drop, ("me.png", buffer.getvalue()))
-    studio.stage.worker.wait(60)
-    assert len(studio.whose.thumbs.children) == len(studio.train.thumbs.children) == 1
-    assert "1 picture in" in draw(studio) and "photos_dir" in studio.command.value
 
 
 def test_a_mistake_becomes_one_line_and_the_next_press_works(studio):
@@ -230,51 +172,6 @@ def test_foreign_files_in_the_history_are_passed_over(tmp_path):
 
 def test_a_recipe_with_nothing_in_it_is_no_trouble():
     assert "<table>" in recipe_html({}) and "&lt;b&gt;" in recipe_html({"prompt": "<b>"})
-
-
-# --- is it me ------------------------------------------------------------------------------------
-
-
-def ask(studio):
-    studio.is_it_me.button.click()
-    studio.stage.worker.wait(300)
-    return studio.stage.said
-
-
-def test_is_it_me_asks_about_pictures_like_the_chosen_one_and_keeps_the_answers(studio):
-    studio.take({"photos_in_prompt": True, "num_images": 2, "num_inference_steps": 8})
-    draw(studio)
-    studio.take({"num_images": 1})
-    draw(studio)  # the first once more: the same seed is asked about once
-    studio.take({"photos_in_prompt": False})
-    draw(studio)
-    studio.look_at(studio.gallery.history.entries[0])
-    assert ask(studio).startswith("4 cards")
-    box, close = studio.is_it_me.cards.children
-    _, card, answers, line = box.children
-    me, _ = answers.children
-    seen = set()
-    for number in range(4):
-        assert line.value == f"{number + 1} of 4"
-        seen.add(card.value)
-        me.click()
-    assert len(seen) == 4 and "eye and figure agree on" in line.value and me.disabled
-    (kept,) = pl.read_answers(studio.folder / "answers")
-    assert sorted(each.named for each in kept) == [False, False, True, True]
-    assert len(studio.gallery.thumbs) == 4, "strangers do not hang in the gallery"
-    close.click()
-    assert not studio.is_it_me.cards.children
-
-
-def test_what_cannot_be_asked_is_one_line(studio, mini, tmp_path):
-    assert "draw some first" in ask(studio)
-    draw(studio, "photo")
-    assert "choose one that was drawn from words" in ask(studio)
-    draw(studio)
-    studio.stage.chosen.recipe["model"] = "another"
-    assert "by another" in ask(studio)
-    studio.photos = None
-    assert "add yours to the prompt" in ask(studio) and not studio.is_it_me.cards.children
 
 
 # --- files ---------------------------------------------------------------------------------------

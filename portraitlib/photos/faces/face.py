@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,17 @@ class Face:
         return Face(times(self.box), times(self.head), marks, self.yaw)
 
 
+Place = tuple[float, float, float]  # (x, y) and a radius, shares of the picture's side
+
+
 @dataclass(frozen=True)
 class Finder:
     """Finds faces. `find` takes an RGB picture and returns faces from left to right.
 
     name, made_for, licence, source: what it is. largest_px: it looks only at square pictures up to
     this side; None for any picture. by_name_only: it is not asked unless it is named.
+    out_of_place: what it marks as wrong in a face that it does not take, (x, y) and a radius each,
+    shares of the picture's side; nothing where a finder says nothing of features.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Finder:
     find: Callable[[Image.Image], list[Face]]
     largest_px: int | None = None
     by_name_only: bool = False
+    out_of_place: Callable[[Image.Image], list[Place]] = field(default=lambda _: [])
 
     def looks_at(self, image: Image.Image) -> bool:
         """Is this a picture of the kind that it was made for, as far as its shape tells?"""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from portraitlib.photos.faces.by_opencv import embed_by_sface, find_by_yunet, sface_strangers
-from portraitlib.photos.faces.face import Encoder, Face, Finder, aside, shrunk
+from portraitlib.photos.faces.face import Encoder, Face, Finder, Place, aside, shrunk
 from portraitlib.settings import UsageError
 
 PHOTOGRAPHS, DRAWN = "photographs", "drawn portraits"
@@ -149,14 +149,11 @@ def find_in_drawing(image: Image.Image) -> list[Face]:
     return [Face(box, head, marks, yaw)]
 
 
-def features_out_of_place(image: Image.Image, finder: str) -> list[tuple[float, float, float]]:
-    """What a finder marks as wrong in a face that it does not take: (x, y) and a radius each.
+def out_of_place_in_drawing(image: Image.Image) -> list[Place]:
+    """The one or two features that keep `find_in_drawing` from taking a face.
 
-    Shares of the picture's side. Empty where all is in place, where the face as a whole is no face,
-    and for finders of photographs, which say nothing of features.
+    Empty where all is in place, and where the face as a whole is no face.
     """
-    if finder != "mini":
-        return []
     from portraitlib.mini.judge import LANDMARKS, faults, limits_of, read, shipped_judge
 
     judge, notes = shipped_judge()
@@ -215,6 +212,7 @@ FINDERS = {
             source="portraitlib/mini/weights_judge",
             find=find_in_drawing,
             largest_px=1024,
+            out_of_place=out_of_place_in_drawing,
         ),
         Finder(
             name="dlib",
